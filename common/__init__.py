@@ -1,0 +1,1 @@
+"""What the edge and the services share. Imports none of them."""

@@ -1,0 +1,1 @@
+"""The core service: hosts the business modules."""

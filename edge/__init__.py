@@ -1,0 +1,1 @@
+"""The edge: the one process that faces the internet; forwards to services and keeps their policies."""

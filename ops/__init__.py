@@ -1,0 +1,1 @@
+"""Everything around the services: the command line, embedded servers, migrations."""
