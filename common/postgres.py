@@ -1,0 +1,111 @@
+"""The PostgreSQL pool of a service, and which failures mean that the database is away."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import asyncpg
+from aiohttp import web
+
+from common.errors import ServiceUnavailable
+
+# A lost, refused or stalled connection: the service is fine, its database is not.
+_UNAVAILABLE = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    OSError,  # TimeoutError is one
+)
+_CONNECT_SECONDS = 5
+_STATEMENT_SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class PoolOptions:
+    """Per worker: `size_max` connections, `wait_seconds` for a free one."""
+
+    dsn: str
+    size_min: int = 0
+    size_max: int = 10
+    wait_seconds: float = 30
+    # Behind a transaction pooler a prepared statement belongs to another session by the next query.
+    prepared_statements: bool = True
+
+
+class Database:
+    """A lazily connecting pool: the service starts, and recovers, whatever the database does."""
+
+    def __init__(self, options: PoolOptions) -> None:
+        self._options = options
+        self._pool: asyncpg.Pool | None = None
+
+    async def open(self) -> None:
+        self._pool = await asyncpg.create_pool(
+            self._options.dsn,
+            min_size=0,
+            max_size=self._options.size_max,
+            timeout=_CONNECT_SECONDS,
+            command_timeout=_STATEMENT_SECONDS,
+            statement_cache_size=100 if self._options.prepared_statements else 0,
+        )
+
+    async def warm(self) -> None:
+        """Opens `size_min` connections ahead of the first requests."""
+        assert self._pool is not None
+        connections = [await self._pool.acquire() for _ in range(self._options.size_min)]
+        for connection in connections:
+            await self._pool.release(connection)
+
+    async def close(self) -> None:
+        if self._pool is not None:
+            try:
+                await asyncio.wait_for(self._pool.close(), timeout=5)
+            except TimeoutError:
+                self._pool.terminate()
+
+    @asynccontextmanager
+    async def connection(self, *, wait_seconds: float | None = None) -> AsyncIterator[asyncpg.Connection]:
+        """One connection. Raises ServiceUnavailable when the database is away or none gets free in time."""
+        connection = await self._acquire(self._options.wait_seconds if wait_seconds is None else wait_seconds)
+        try:
+            yield connection
+        except _UNAVAILABLE as error:
+            # asyncpg's complaint about an argument is an InterfaceError too; that is our bug, not the database's.
+            if isinstance(error, ValueError):
+                raise
+            raise ServiceUnavailable("The database is not available", detail=_describe(error)) from error
+        finally:
+            await self._pool.release(connection)  # type: ignore[union-attr]
+
+    async def _acquire(self, wait_seconds: float) -> asyncpg.Connection:
+        assert self._pool is not None
+        started = time.monotonic()
+        try:
+            return await self._pool.acquire(timeout=wait_seconds)
+        except _UNAVAILABLE as error:
+            waited_out = isinstance(error, TimeoutError) and time.monotonic() - started >= wait_seconds
+            message = "The database is busy" if waited_out else "The database is not available"
+            raise ServiceUnavailable(message, detail=_describe(error)) from error
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[asyncpg.Connection]:
+        """One connection inside a transaction that commits when the block ends well."""
+        async with self.connection() as connection, connection.transaction():
+            yield connection
+
+    async def check(self) -> None:
+        """Raises when the database does not answer within 2 s."""
+        async with asyncio.timeout(2), self.connection(wait_seconds=2) as connection:
+            await connection.fetchval("SELECT 1")
+
+
+def _describe(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+DATABASE: web.AppKey[Database] = web.AppKey("database", Database)

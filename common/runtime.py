@@ -1,0 +1,29 @@
+"""What an application may know about the process it runs in."""
+
+from importlib.metadata import version
+from typing import Protocol
+
+from aiohttp import web
+
+from common.metrics import Family
+
+VERSION = version("gatehouse")
+
+
+class Runtime(Protocol):
+    """A worker under the supervisor, or a stand-alone process.
+
+    `retiring`: answer with `Connection: close`, a newer worker takes over. `draining`: the whole service is
+    going away, so readiness is false.
+    """
+
+    @property
+    def retiring(self) -> bool: ...
+    @property
+    def draining(self) -> bool: ...
+    @property
+    def count(self) -> int: ...
+    async def merged_metrics(self) -> list[Family]: ...
+
+
+RUNTIME: web.AppKey[Runtime] = web.AppKey("runtime", Runtime)

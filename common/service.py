@@ -1,0 +1,148 @@
+"""The kit of an internal service: middlewares, errors, health. Auth and core are built on it.
+
+Middleware order, outermost first: request_id → access_log → errors → service_key → deadline.
+"""
+
+import asyncio
+import hmac
+import time
+from collections.abc import Awaitable, Callable, Mapping
+
+import structlog
+from aiohttp import web
+from structlog.contextvars import bound_contextvars
+
+from common import errors, json
+from common.errors import ApiError
+from common.health import Check, add_health
+from common.identity import IDENTITY, ROUTE_HEADER, from_headers
+from common.ids import RequestIds
+from common.metrics import METRICS, HttpMetrics
+from common.routes import ROUTES, TEMPLATE
+from common.runtime import RUNTIME, Runtime
+
+log = structlog.get_logger()
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
+SERVICE_KEY: web.AppKey[str] = web.AppKey("service_key", str)
+_REQUEST_IDS: web.AppKey[RequestIds] = web.AppKey("request_ids", RequestIds)
+_DEADLINE_SECONDS = 35.0  # longer than the wait for a database connection, which has the better message
+_OPEN_PATHS = frozenset({"/health", "/health/ready", "/health/db", "/metrics"})
+
+
+def create_service(name: str, *, service_key: str, runtime: Runtime, checks: Mapping[str, Check]) -> web.Application:
+    """An application with everything but its routes. `service_key` is what the edge must show."""
+    app = web.Application(middlewares=[request_id, access_log, render_errors, require_service_key, deadline])
+    app[ROUTES] = []
+    app[SERVICE_KEY] = service_key
+    app[METRICS] = HttpMetrics(name)
+    app[RUNTIME] = runtime
+    app[_REQUEST_IDS] = RequestIds()
+    app.on_response_prepare.append(_add_headers)
+    add_health(app, name, checks)
+    return app
+
+
+@web.middleware
+async def request_id(request: web.Request, handler: Handler) -> web.StreamResponse:
+    request[REQUEST_ID] = request.app[_REQUEST_IDS].keep_or_make(request.headers.get("X-Request-ID"))
+    with bound_contextvars(request_id=request[REQUEST_ID]):
+        return await handler(request)
+
+
+@web.middleware
+async def access_log(request: web.Request, handler: Handler) -> web.StreamResponse:
+    if request.path in _OPEN_PATHS:
+        return await handler(request)
+    started = time.perf_counter()
+    metrics = request.app[METRICS]
+    metrics.in_flight.inc()
+    status, size = 499, 0  # what stays if the edge goes away before there is an answer
+    try:
+        response = await handler(request)
+        status, size = response.status, response.body_length
+        if isinstance(response, web.Response) and isinstance(response.body, bytes):
+            size = len(response.body)
+        return response
+    finally:
+        seconds = time.perf_counter() - started
+        metrics.in_flight.dec()
+        metrics.record(request.get(TEMPLATE, "unmatched"), request.method, status, seconds)
+        log.info(
+            "request",
+            method=request.method,
+            path=request.path,
+            route=request.get(TEMPLATE),
+            status=status,
+            bytes=size,
+            seconds=round(seconds, 6),
+            user=request.headers.get("X-Gatehouse-User"),
+        )
+
+
+@web.middleware
+async def render_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except ApiError as error:
+        _log_error(error)
+        return error_response(request, error)
+    except web.HTTPException as error:
+        return error_response(request, _from_aiohttp(error))
+    except Exception:
+        log.exception("request_failed")
+        return error_response(request, ApiError())
+
+
+@web.middleware
+async def require_service_key(request: web.Request, handler: Handler) -> web.StreamResponse:
+    if request.path in _OPEN_PATHS:
+        return await handler(request)
+    offered = request.headers.get("Authorization", "").encode()
+    if not hmac.compare_digest(offered, f"ApiKey {request.app[SERVICE_KEY]}".encode()):
+        raise errors.Unauthorized("This service answers the edge only")
+    identity = from_headers(request.headers)
+    if identity is not None:
+        request[IDENTITY] = identity
+    return await handler(request)
+
+
+@web.middleware
+async def deadline(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        async with asyncio.timeout(_DEADLINE_SECONDS):
+            return await handler(request)
+    except TimeoutError:
+        raise errors.ServiceUnavailable("The request took too long", detail="deadline") from None
+
+
+async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    if REQUEST_ID in request:
+        response.headers["X-Request-ID"] = request[REQUEST_ID]
+    if TEMPLATE in request:
+        response.headers[ROUTE_HEADER] = request[TEMPLATE]
+    if request.app[RUNTIME].retiring:
+        response.force_close()
+
+
+def error_response(request: web.Request, error: ApiError) -> web.Response:
+    body = errors.envelope(error, method=request.method, path=request.path, request_id=request[REQUEST_ID])
+    return web.Response(
+        body=json.dumps(body), status=error.status, content_type="application/json", headers=error.headers
+    )
+
+
+def _from_aiohttp(error: web.HTTPException) -> ApiError:
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        return errors.MethodNotAllowed(sorted(error.allowed_methods))
+    if error.status == 404:
+        return errors.NotFound()
+    return errors.BadRequest() if error.status < 500 else ApiError(detail=error.reason)
+
+
+def _log_error(error: ApiError) -> None:
+    if error.status >= 500:
+        log.error("request_error", error=error.error, message=error.message, detail=error.detail)
+    elif error.detail:
+        log.info("request_refused", error=error.error, detail=error.detail)
