@@ -7,6 +7,7 @@ ever reaches the platform.
 
 import re
 from collections.abc import Iterable
+from uuid import UUID
 
 PERMISSION = re.compile(r"(\*|[a-z][a-z0-9_-]{0,62}):(read|write|manage)")
 
@@ -39,3 +40,13 @@ def restrict(held: Iterable[str], scopes: Iterable[str]) -> frozenset[str]:
     """What remains of `held` when a key or token is limited to `scopes`."""
     held, scopes = frozenset(held), frozenset(scopes)
     return frozenset(s for s in scopes if grants(held, s)) | frozenset(p for p in held if grants(scopes, p))
+
+
+# The organization of the first admin. Its id is fixed, so that an edge knows it from a token without asking.
+SYSTEM_ORGANIZATION = UUID("00000000-0000-7000-8000-000000000001")
+
+
+def role_permissions(role: str, org: UUID) -> frozenset[str]:
+    """What `role` may do in `org`; nothing for an unknown role."""
+    held = ROLES.get(role, frozenset())
+    return held | SYSTEM_ROLES.get(role, frozenset()) if org == SYSTEM_ORGANIZATION else held

@@ -103,6 +103,11 @@ def names(cls: type[Settings]) -> dict[str, tuple[str, ...]]:
     return found
 
 
+def variable(name: str, environ: Mapping[str, str] | None = None) -> str | None:
+    """One variable by name, looked up where every setting is; None when it is not set."""
+    return _merged({name}, environ).get(name)
+
+
 def _merged(wanted: set[str], environ: Mapping[str, str] | None) -> dict[str, str]:
     """The wanted variables with the layers applied. An empty value counts as not set."""
     given = {name: value for name, value in (os.environ if environ is None else environ).items() if value}

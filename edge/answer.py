@@ -1,0 +1,180 @@
+"""Writes answers to the client: the edge's own, and an upstream's as it arrives.
+
+Bytes go straight to the transport. `web.Response` would cost more than everything else the edge does to a small
+answer, and would parse and build again what is already there.
+"""
+
+import time
+from collections.abc import Iterable
+from email.utils import formatdate
+from http import HTTPStatus
+
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+
+from common import json
+from common.errors import ApiError, envelope, openai_envelope
+from common.http1 import Response
+from edge.exchange import Exchange
+from edge.identity.caller import Header
+from edge.policies.cors import Cors
+from edge.policies.limiting import limit_headers
+from edge.upstream.headers import find, named_by_connection, passes_down
+
+_REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
+_REASONS[421] = b"Misdirected Request"
+_SECURITY = (
+    b"X-Content-Type-Options: nosniff\r\n"
+    b"X-Frame-Options: DENY\r\n"
+    b"X-XSS-Protection: 1; mode=block\r\n"
+    b"Strict-Transport-Security: max-age=31536000; includeSubDomains\r\n"
+    b"Referrer-Policy: no-referrer\r\n"
+)
+_LIMIT_NAMES = frozenset({b"x-ratelimit-limit", b"x-ratelimit-remaining", b"x-ratelimit-reset"})
+_CORS_PREFIX = b"access-control-"
+_JSON: list[Header] = [(b"Content-Type", b"application/json")]
+
+
+class Answered:
+    """Tells aiohttp's connection loop that the answer has been written already."""
+
+    __slots__ = ("keep_alive", "status")
+
+    def __init__(self, *, status: int, keep_alive: bool) -> None:
+        self.status = status
+        self.keep_alive = keep_alive
+
+    async def prepare(self, _request: web.BaseRequest) -> None:
+        return None
+
+    async def write_eof(self) -> None:
+        return None
+
+
+class ClientGone(ConnectionError):
+    """The client closed its connection before it had its answer."""
+
+
+class Answers:
+    """Everything the edge adds to an answer is added here, on 2xx, 4xx and 5xx alike."""
+
+    def __init__(self, cors: Cors) -> None:
+        self._cors = cors
+        self._date_second = 0
+        self._date = b""
+
+    async def own(self, exchange: Exchange, status: int, body: bytes, headers: Iterable[Header] = ()) -> None:
+        """An answer made by the edge."""
+        bodiless = status == 204 or exchange.method == "HEAD"
+        length = b"" if status == 204 else b"Content-Length: %d\r\n" % len(body)
+        head = self._head(exchange, status, _REASONS.get(status, b""), headers, length)
+        await _write(exchange, head if bodiless else head + body)
+        exchange.bytes_sent = 0 if bodiless else len(body)
+
+    async def json(self, exchange: Exchange, status: int, body: object, headers: Iterable[Header] = ()) -> None:
+        await self.own(exchange, status, json.dumps(body), [*_JSON, *headers])
+
+    async def error(self, exchange: Exchange, error: ApiError) -> None:
+        """The envelope, or OpenAI's shape where the route speaks that."""
+        if exchange.route is not None and exchange.route.speaks_openai:
+            body = openai_envelope(error)
+        else:
+            body = envelope(error, method=exchange.method, path=exchange.path, request_id=exchange.request_id)
+        headers = [(name.encode(), value.encode()) for name, value in error.headers.items()]
+        if error.status == 401:
+            headers.append((b"WWW-Authenticate", b"Bearer"))  # RFC 9110 section 15.5.2 asks for a challenge
+        await self.json(exchange, error.status, body, headers)
+
+    async def relay(self, exchange: Exchange, response: Response) -> None:
+        """An upstream's answer: in one write when it is all here, else as it arrives, at the client's pace."""
+        headers = self._client_headers(exchange, response)
+        whole = response.complete
+        if exchange.method == "HEAD" or response.status in (204, 304):
+            length = find(response.headers, b"content-length")
+            framing = b"" if length is None or response.status == 204 else b"Content-Length: %b\r\n" % length
+            await _write(exchange, self._head(exchange, response.status, response.reason, headers, framing))
+        elif whole is not None:
+            framing = b"Content-Length: %d\r\n" % len(whole)
+            head = self._head(exchange, response.status, response.reason, headers, framing)
+            await _write(exchange, head + whole)
+            exchange.bytes_sent = len(whole)
+        else:
+            await self._stream(exchange, response, headers)
+
+    async def _stream(self, exchange: Exchange, response: Response, headers: list[Header]) -> None:
+        length = find(response.headers, b"content-length")
+        chunked = length is None and exchange.request.version >= (1, 1)
+        if length is not None:
+            framing = b"Content-Length: %b\r\n" % length
+        else:
+            framing = b"Transfer-Encoding: chunked\r\n" if chunked else b""
+            exchange.keep_alive = exchange.keep_alive and chunked
+        await _write(exchange, self._head(exchange, response.status, response.reason, headers, framing))
+        async for chunk in response:
+            exchange.bytes_sent += len(chunk)
+            await _write(exchange, b"%x\r\n%b\r\n" % (len(chunk), chunk) if chunked else chunk)
+        if chunked:
+            await _write(exchange, b"0\r\n\r\n")
+
+    def _client_headers(self, exchange: Exchange, response: Response) -> list[Header]:
+        """The upstream's headers that go on, without what the edge sets itself."""
+        hop = named_by_connection(response.headers)
+        kept: list[Header] = []
+        limits: dict[bytes, bytes] = {}
+        for name, value in response.headers:
+            if not passes_down(name):
+                if name == b"X-Gatehouse-Route":
+                    exchange.template = value.decode("latin-1")
+                continue
+            lowered = name.lower()
+            if lowered in _LIMIT_NAMES:
+                limits[lowered] = value
+            elif lowered not in hop and not lowered.startswith(_CORS_PREFIX):
+                kept.append((name, value))
+        if limits and _has_fewer_remaining(exchange, limits):
+            exchange.decision = None
+            kept += limits.items()
+        return kept
+
+    def _head(self, exchange: Exchange, status: int, reason: bytes, headers: Iterable[Header], framing: bytes) -> bytes:
+        exchange.status = status
+        lines = [b"HTTP/1.1 %d %b\r\n" % (status, reason)]
+        lines += [b"%b: %b\r\n" % header for header in headers]
+        lines += [b"%b: %b\r\n" % header for header in self._cors.headers(exchange)]
+        if find(headers if isinstance(headers, list) else [], b"date") is None:
+            lines.append(self._date_line())
+        if exchange.decision is not None:
+            lines.append(limit_headers(exchange.decision))
+        lines += [_SECURITY, b"X-Request-ID: %b\r\n" % exchange.request_id.encode(), framing]
+        lines.append(_connection_line(exchange))
+        lines.append(b"\r\n")
+        return b"".join(lines)
+
+    def _date_line(self) -> bytes:
+        now = int(time.time())
+        if now != self._date_second:
+            self._date_second = now
+            self._date = b"Date: %b\r\n" % formatdate(now, usegmt=True).encode()
+        return self._date
+
+
+def _connection_line(exchange: Exchange) -> bytes:
+    if not exchange.keep_alive:
+        return b"Connection: close\r\n"
+    return b"" if exchange.request.version >= (1, 1) else b"Connection: keep-alive\r\n"
+
+
+def _has_fewer_remaining(exchange: Exchange, limits: dict[bytes, bytes]) -> bool:
+    remaining = limits.get(b"x-ratelimit-remaining", b"")
+    return remaining.isdigit() and (exchange.decision is None or int(remaining) < exchange.decision.remaining)
+
+
+async def _write(exchange: Exchange, data: bytes) -> None:
+    """Raises ClientGone. Waits while the client reads more slowly than we write."""
+    transport = exchange.request.transport
+    if transport is None or transport.is_closing():
+        raise ClientGone
+    exchange.must_answer = False
+    transport.write(data)
+    writer: AbstractStreamWriter = exchange.request.writer
+    await writer.drain()

@@ -1,0 +1,167 @@
+"""Wiring: settings and table in, a handler out. Resources open and close in `open_edge` and nowhere else."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any
+
+from aiohttp import web
+
+from common import logs, settings
+from common.health import get_metrics
+from common.http1 import Pool
+from common.limits import Limiter, connect
+from common.metrics import METRICS, HttpMetrics, snapshot
+from common.runtime import RUNTIME, Runtime
+from common.worker import Worker
+from edge.answer import Answers
+from edge.handler import Handler
+from edge.health import EdgeHealth
+from edge.identity.auth_client import AuthClient
+from edge.identity.jwks import Jwks
+from edge.identity.keys import Keys
+from edge.identity.revocations import Revocations
+from edge.identity.tokens import Tokens
+from edge.policies.authentication import Authentication
+from edge.policies.client_address import ClientAddresses
+from edge.policies.cors import Cors
+from edge.policies.hosts import Hosts
+from edge.policies.limiting import Limiting
+from edge.record import Recorder
+from edge.resolve import Resolver
+from edge.router import Router
+from edge.server import create_server
+from edge.settings import EdgeSettings
+from edge.table import Table, read_table
+from edge.upstream.forward import Forwarding, Upstream
+
+# The services whose health is the edge's own, where the table names them.
+_SERVICES = ("auth", "core")
+
+
+def read_settings(environ: Mapping[str, str] | None = None) -> tuple[EdgeSettings, Table]:
+    """Raises SettingsError or TableError naming every fault."""
+    loaded = settings.load(EdgeSettings, environ)
+    defaults = loaded.upstream_variables()
+    return loaded, read_table(loaded.edge_routes, lambda name: settings.variable(name, environ) or defaults.get(name))
+
+
+def check() -> dict[str, Any]:
+    """What the supervisor needs to know before it starts workers."""
+    loaded, _ = read_settings()
+    listen: list[dict[str, Any]] = [
+        {"name": "http", "host": loaded.edge_host, "port": loaded.edge_port, "setting": "EDGE_PORT"},
+        {"name": "admin", "path": str(loaded.admin_socket), "mode": "0600"},
+    ]
+    if loaded.edge_admin_port is not None:
+        listen.append(
+            {
+                "name": "admin-port",
+                "host": "127.0.0.1",
+                "port": loaded.edge_admin_port,
+                "setting": "EDGE_ADMIN_PORT",
+            }
+        )
+    return {
+        "workers": loaded.edge_workers,
+        "listen": listen,
+        "lame_duck_seconds": loaded.lame_duck_seconds,
+        "shutdown_seconds": loaded.shutdown_seconds,
+    }
+
+
+async def build(worker: Worker) -> dict[str, web.BaseRunner]:
+    loaded, table = read_settings()
+    logs.configure("edge", loaded.log_level)
+    metrics = HttpMetrics("edge")
+    worker.snapshot = lambda: snapshot(metrics.registry)
+    admin = web.AppRunner(create_admin(worker, metrics), access_log=None)
+    runners: dict[str, web.BaseRunner] = {"http": EdgeRunner(loaded, table, worker, metrics), "admin": admin}
+    if loaded.edge_admin_port is not None:
+        runners["admin-port"] = admin
+    return runners
+
+
+def create_admin(runtime: Runtime, metrics: HttpMetrics) -> web.Application:
+    """What only this machine may ask: metrics now, the state of routes and limits later."""
+    app = web.Application()
+    app[RUNTIME] = runtime
+    app[METRICS] = metrics
+    app.router.add_get("/metrics", get_metrics)
+    return app
+
+
+class EdgeRunner(web.BaseRunner):
+    """Serves the edge; its resources live exactly as long as its connections."""
+
+    def __init__(self, loaded: EdgeSettings, table: Table, runtime: Runtime, metrics: HttpMetrics) -> None:
+        super().__init__()
+        self._arguments = (loaded, table, runtime, metrics)
+        self._resources = AsyncExitStack()
+
+    async def shutdown(self) -> None:
+        return None
+
+    async def _make_server(self) -> web.Server:
+        handler = await self._resources.enter_async_context(open_edge(*self._arguments))
+        return create_server(handler)
+
+    async def _cleanup_server(self) -> None:
+        await self._resources.aclose()
+
+
+@asynccontextmanager
+async def open_edge(
+    loaded: EdgeSettings, table: Table, runtime: Runtime, metrics: HttpMetrics
+) -> AsyncIterator[Handler]:
+    """The whole edge of one worker."""
+    async with AsyncExitStack() as resources:
+        upstreams = {name: Upstream.open(name, entry) for name, entry in table.upstreams.items()}
+        for upstream in upstreams.values():
+            resources.push_async_callback(upstream.close)
+
+        redis = connect(loaded.redis_url) if loaded.redis_url else None
+        if redis is not None:
+            resources.push_async_callback(redis.aclose)
+        limiter = Limiter(redis, processes=runtime.count)
+        resources.push_async_callback(limiter.close)
+        await limiter.open()
+
+        auth_pool = Pool(loaded.upstream_variables()["AUTH_URL"])
+        resources.push_async_callback(auth_pool.close)
+        auth = AuthClient(auth_pool, loaded.auth_service_key)
+        revocations = Revocations(auth)
+        jwks = Jwks(auth.jwks)
+        tokens = Tokens(jwks, revocations, issuer=loaded.jwt_issuer, audience=loaded.jwt_audience)
+        _run(resources, revocations.follow())
+        _run(resources, jwks.follow())
+        if redis is not None:
+            _run(resources, revocations.listen(redis))
+
+        cors = Cors(loaded.allowed_origins)
+        services = {name: upstreams[name].pools[0] for name in _SERVICES if name in upstreams}
+        yield Handler(
+            resolver=Resolver(ClientAddresses(loaded.proxies)),
+            hosts=Hosts(loaded.hosts),
+            router=Router(table, loaded.limits, loaded.edge_body_bytes_max),
+            cors=cors,
+            authentication=Authentication(tokens, Keys(auth, revocations)),
+            limiting=Limiting(limiter, loaded.limits["general"]),
+            forwarding=Forwarding(upstreams),
+            answers=Answers(cors),
+            health=EdgeHealth(services, limiter, runtime),
+            recorder=Recorder(metrics, logs.STDOUT),
+            runtime=runtime,
+        )
+
+
+def _run(resources: AsyncExitStack, loop: Coroutine[Any, Any, None]) -> None:
+    """A background loop that ends with the resources."""
+    task = asyncio.create_task(loop)
+
+    async def end() -> None:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    resources.push_async_callback(end)

@@ -1,0 +1,127 @@
+"""The life of a request: resolve → check → forward → record."""
+
+from contextlib import suppress
+
+import structlog
+from aiohttp import web
+
+from common import http1
+from common.errors import ApiError, Forbidden, Unauthorized
+from common.runtime import Runtime
+from edge.answer import Answered, Answers, ClientGone
+from edge.exchange import Exchange
+from edge.health import PATHS, EdgeHealth
+from edge.policies.authentication import Authentication
+from edge.policies.cors import Cors
+from edge.policies.hosts import Hosts
+from edge.policies.limiting import Limiting
+from edge.record import Recorder
+from edge.resolve import Resolver
+from edge.router import Router
+from edge.upstream.forward import Forwarding
+
+log = structlog.get_logger()
+
+
+class Handler:
+    """Called by the server once per request."""
+
+    def __init__(
+        self,
+        *,
+        resolver: Resolver,
+        hosts: Hosts,
+        router: Router,
+        cors: Cors,
+        authentication: Authentication,
+        limiting: Limiting,
+        forwarding: Forwarding,
+        answers: Answers,
+        health: EdgeHealth,
+        recorder: Recorder,
+        runtime: Runtime,
+    ) -> None:
+        self._resolver = resolver
+        self._hosts = hosts
+        self._router = router
+        self._cors = cors
+        self._authentication = authentication
+        self._limiting = limiting
+        self._forwarding = forwarding
+        self._answers = answers
+        self._health = health
+        self._recorder = recorder
+        self._runtime = runtime
+
+    async def __call__(self, request: web.BaseRequest) -> Answered:
+        exchange = self._resolver.exchange(request)
+        exchange.keep_alive = request.keep_alive and not self._runtime.retiring
+        if exchange.path in PATHS:
+            status, body = await self._health.answer(exchange.path)
+            await self._answers.json(exchange, status, body)
+            return Answered(status=status, keep_alive=exchange.keep_alive)
+        try:
+            await self._serve(exchange)
+        except ApiError as error:
+            await self._refuse(exchange, error)
+        except http1.UpstreamError as error:
+            # The head has left: only a broken connection can tell the client that this is not the whole answer.
+            log.warning("answer_cut", upstream_error=repr(error), request_id=exchange.request_id)
+            self._cut(exchange)
+        except ClientGone:
+            exchange.keep_alive = False
+        except Exception:
+            log.exception("edge_failed", request_id=exchange.request_id)
+            await self._refuse(exchange, ApiError())
+        finally:
+            # 499: the client left, by itself or by the server's cancellation, before there was an answer.
+            exchange.status = exchange.status or 499
+            self._recorder.record(exchange)
+        return Answered(status=exchange.status, keep_alive=exchange.keep_alive)
+
+    async def unreadable(self, request: web.BaseRequest, error: ApiError) -> Answered:
+        """Answers what the parser refused; the connection cannot be used any further."""
+        exchange = self._resolver.exchange(request)
+        exchange.keep_alive = False
+        with suppress(ClientGone):
+            await self._answers.error(exchange, error)
+        log.info("request_unreadable", detail=error.detail, request_id=exchange.request_id)
+        self._recorder.record(exchange)
+        return Answered(status=exchange.status, keep_alive=False)
+
+    async def _serve(self, exchange: Exchange) -> None:
+        self._resolver.require_well_formed(exchange)
+        self._hosts.require_served(exchange.host)
+        if self._cors.is_preflight(exchange):
+            await self._answers.own(exchange, 204, b"", self._cors.preflight_headers(exchange))
+            return
+        route = exchange.route = self._router.find(exchange.host, exchange.path, exchange.method)
+        try:
+            exchange.caller = await self._authentication.caller(exchange, route.auth)
+        except Unauthorized:
+            await self._limiting.count_refused(exchange)
+            raise
+        await self._limiting.check(exchange)
+        if route.permission is not None and not (exchange.caller and exchange.caller.identity.allows(route.permission)):
+            raise Forbidden(detail=f"lacks {route.permission}")
+        response = await self._forwarding.send(exchange)
+        try:
+            await self._answers.relay(exchange, response)
+        finally:
+            response.close()
+
+    async def _refuse(self, exchange: Exchange, error: ApiError) -> None:
+        if error.status >= 500:
+            log.warning("request_failed", error=error.error, detail=error.detail, request_id=exchange.request_id)
+        if not exchange.must_answer:
+            self._cut(exchange)
+            return
+        # What is left of a large body is not worth reading only to keep the connection.
+        exchange.keep_alive = exchange.keep_alive and exchange.request.content.is_eof()
+        with suppress(ClientGone):
+            await self._answers.error(exchange, error)
+
+    def _cut(self, exchange: Exchange) -> None:
+        exchange.keep_alive = False
+        if exchange.request.transport is not None:
+            exchange.request.transport.abort()

@@ -1,0 +1,76 @@
+"""Health as seen from outside: the edge's own, and what auth and core say of themselves."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from common import json
+from common.errors import ServiceUnavailable
+from common.health import Readiness, database_body, liveness, ready_body
+from common.http1 import Pool, Timeouts, UpstreamError
+from common.limits import Limiter
+from common.runtime import Runtime
+
+PATHS = frozenset({"/health", "/health/ready", "/health/db"})
+_TIMEOUTS = Timeouts(connect=2, first_byte=3, idle=3)
+_FRESH_SECONDS = 1.0
+_SEVERITY = {"healthy": 0, "unhealthy": 1}
+
+
+class EdgeHealth:
+    """Asks each service at most once a second, however often it is asked itself."""
+
+    def __init__(self, services: Mapping[str, Pool], limiter: Limiter, runtime: Runtime) -> None:
+        self._services = services
+        self._limiter = limiter
+        self._runtime = runtime
+        self._last: Readiness | None = None
+        self._until = 0.0
+        self._lock = asyncio.Lock()
+
+    async def answer(self, path: str) -> tuple[int, dict[str, Any]]:
+        """Status and body of a path in PATHS."""
+        if path == "/health":
+            return 200, liveness("edge")
+        readiness = await self._readiness()
+        if path == "/health/db":
+            return database_body(readiness)
+        if self._runtime.draining:
+            readiness = Readiness("unavailable", {"edge": "shutting down", **readiness.checks})
+        return readiness.http_status, ready_body(readiness)
+
+    async def _readiness(self) -> Readiness:
+        async with self._lock:
+            if self._last is None or time.monotonic() >= self._until:
+                self._last = await self._gather()
+                self._until = time.monotonic() + _FRESH_SECONDS
+            return self._last
+
+    async def _gather(self) -> Readiness:
+        answers = await asyncio.gather(*(self._ask(pool) for pool in self._services.values()))
+        checks: dict[str, str] = {}
+        for name, answer in zip(self._services, answers, strict=True):
+            checks[name] = "unhealthy" if answer is None else "healthy"
+            # A dependency that one service cannot reach is worth naming even when another can.
+            for dependency, state in (answer or {}).get("checks", {}).items():
+                checks[dependency] = max(checks.get(dependency, "healthy"), state, key=lambda s: _SEVERITY.get(s, 1))
+        if self._limiter.degraded:
+            checks["redis"] = "unhealthy"
+        return Readiness(_status(checks), checks)
+
+    async def _ask(self, pool: Pool) -> dict[str, Any] | None:
+        try:
+            response = await pool.request("GET", b"/health/ready", [], timeouts=_TIMEOUTS)
+            body: dict[str, Any] = json.loads(await response.read(64 * 1024))
+        except (UpstreamError, json.JSONDecodeError, ServiceUnavailable):
+            return None
+        return body
+
+
+def _status(checks: Mapping[str, str]) -> str:
+    unhealthy = {name for name, state in checks.items() if state != "healthy"}
+    # Limits fall back to memory without Redis; taking every edge out for it would be the outage.
+    if unhealthy - {"redis"}:
+        return "unavailable"
+    return "degraded" if unhealthy else "ready"

@@ -1,0 +1,23 @@
+"""A proven caller, with everything the hot path needs already computed."""
+
+from dataclasses import dataclass
+
+from common.identity import Identity
+from common.limits import Rule
+
+Header = tuple[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """`headers` are the identity headers as they go upstream; `rule` is the key's own limit."""
+
+    identity: Identity
+    subject: str
+    headers: tuple[Header, ...]
+    rule: Rule | None = None
+
+    @classmethod
+    def of(cls, identity: Identity, rule: Rule | None = None) -> "Caller":
+        headers = tuple((name.encode(), value.encode()) for name, value in identity.headers())
+        return cls(identity, identity.subject, headers, rule)

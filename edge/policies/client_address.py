@@ -1,0 +1,63 @@
+"""Who is at the other end: the right-most hop that no trusted proxy vouches for."""
+
+import ipaddress
+from collections.abc import Sequence
+from functools import lru_cache
+
+from aiohttp import web
+
+from edge.exchange import Client
+from edge.settings import Network
+
+
+class ClientAddresses:
+    """Believes X-Forwarded-* from `proxies` only. With none configured the peer is the client."""
+
+    def __init__(self, proxies: Sequence[Network]) -> None:
+        self._proxies = tuple(proxies)
+        self._is_trusted = lru_cache(maxsize=4096)(self._matches)
+
+    def of(self, request: web.BaseRequest) -> Client:
+        peer = request.remote or "unix"
+        if not self._proxies or not self._is_trusted(peer):
+            return Client(peer, "http", peer)
+        hops = [hop.strip() for line in request.headers.getall("X-Forwarded-For", ()) for hop in line.split(",")]
+        chain = [*hops, peer]
+        # From the right: every trusted hop vouches for the one before it.
+        position = len(chain) - 1
+        while position > 0 and self._is_trusted(chain[position]) and _is_address(chain[position - 1]):
+            position -= 1
+        scheme = request.headers.get("X-Forwarded-Proto", "http").lower()
+        return Client(chain[position], scheme if scheme in ("http", "https") else "http", ", ".join(chain[position:]))
+
+    def _matches(self, text: str) -> bool:
+        try:
+            address = ipaddress.ip_address(text)
+        except ValueError:
+            return text == "unix"  # a Unix-socket peer is on this machine and was let in by file mode
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+            address = address.ipv4_mapped
+        return any(address in network for network in self._proxies)
+
+
+@lru_cache(maxsize=4096)
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+@lru_cache(maxsize=4096)
+def limit_subject(address: str) -> str:
+    """Whom a limit by address counts: an IPv4 address, or the /64 that one IPv6 subscriber holds."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return f"address:{address}"
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped:
+            return f"address:{parsed.ipv4_mapped}"
+        return f"address:{ipaddress.ip_network((parsed, 64), strict=False).network_address}/64"
+    return f"address:{address}"

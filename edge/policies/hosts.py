@@ -1,0 +1,36 @@
+"""Which hosts are served here."""
+
+from collections.abc import Sequence
+
+from common.errors import BadRequest, MisdirectedRequest
+from edge.router import host_matches
+
+
+class Hosts:
+    """With no names configured every host is served (development)."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._exact = frozenset(name for name in names if not name.startswith("*."))
+        self._wildcards = tuple(name for name in names if name.startswith("*."))
+
+    def require_served(self, host: str) -> None:
+        """Raises MisdirectedRequest for a host that is not ours."""
+        if not self._exact and not self._wildcards:
+            return
+        if host not in self._exact and not any(host_matches(pattern, host) for pattern in self._wildcards):
+            raise MisdirectedRequest
+
+
+def host_name(given: Sequence[str], *, is_http_11: bool) -> str:
+    """The name in the Host header, lower-case, without port.
+
+    Raises BadRequest where RFC 9112 section 3.2 does.
+    """
+    if len(given) > 1 or (is_http_11 and not given):
+        raise BadRequest("Exactly one Host header is needed")
+    host = given[0].lower() if given else ""
+    if any(character in host for character in "/\\@, "):
+        raise BadRequest("The Host header is malformed")
+    if host.startswith("["):
+        return host.partition("]")[0] + "]"
+    return host.partition(":")[0]

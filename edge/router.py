@@ -1,0 +1,100 @@
+"""Finds the route of a request: longest path by whole segments, then host, then method."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from common.errors import BadRequest, MethodNotAllowed, NotFound
+from common.http1 import Timeouts
+from common.limits import Rule
+from edge.table import RouteEntry, Table
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One route, ready to use: sizes in bytes, hosts lower-case, limits as rules."""
+
+    path: str
+    upstream: str
+    auth: str
+    rules: tuple[Rule, ...]
+    hosts: tuple[str, ...]
+    methods: frozenset[str]
+    permission: str | None
+    strip_prefix: bool
+    body_bytes_max: int
+    timeouts: Timeouts
+    speaks_openai: bool
+    pass_authorization: bool
+
+    def takes(self, host: str) -> bool:
+        return not self.hosts or any(host_matches(pattern, host) for pattern in self.hosts)
+
+
+def host_matches(pattern: str, host: str) -> bool:
+    """`*.example.com` covers every name below it, not example.com itself."""
+    return host == pattern or (pattern.startswith("*.") and host.endswith(pattern[1:]))
+
+
+class Router:
+    """Cost grows with the depth of a path, never with the number of routes."""
+
+    def __init__(self, table: Table, limits: Mapping[str, Rule], body_bytes_max: int) -> None:
+        self._by_path: dict[str, list[Route]] = {}
+        for entry in table.routes:
+            route = _compile(entry, limits, body_bytes_max)
+            self._by_path.setdefault(route.path.rstrip("/"), []).append(route)
+        for routes in self._by_path.values():
+            routes.sort(key=_specificity)
+        self._depth = max((path.count("/") for path in self._by_path), default=0)
+
+    def find(self, host: str, path: str, method: str) -> Route:
+        """`path` is the raw path without query. Raises NotFound or MethodNotAllowed."""
+        refuse_ambiguity(path)
+        prefix = "/".join(path.split("/", self._depth + 1)[: self._depth + 1])
+        while True:
+            candidates = [route for route in self._by_path.get(prefix, ()) if route.takes(host)]
+            if candidates:
+                return _by_method(candidates, method)
+            if not prefix:
+                raise NotFound
+            prefix = prefix.rpartition("/")[0]
+
+
+def _by_method(candidates: Sequence[Route], method: str) -> Route:
+    for route in candidates:
+        if not route.methods or method in route.methods:
+            return route
+    raise MethodNotAllowed(sorted(frozenset[str]().union(*(route.methods for route in candidates))))
+
+
+def refuse_ambiguity(path: str) -> None:
+    """The path that is authorised must be the path every upstream sees, whatever it decodes or folds."""
+    if "%" not in path and "/." not in path and "\\" not in path:
+        return
+    lowered = path.lower()
+    if "\\" in path or any(code in lowered for code in ("%00", "%2f", "%5c")):
+        raise BadRequest("The path contains an ambiguous character")
+    if any(segment.replace("%2e", ".") in (".", "..") for segment in lowered.split("/")):
+        raise BadRequest("The path contains dot segments")
+
+
+def _specificity(route: Route) -> tuple[bool, bool, bool]:
+    wildcard = any(host.startswith("*.") for host in route.hosts)
+    return (not route.hosts, wildcard, not route.methods)
+
+
+def _compile(entry: RouteEntry, limits: Mapping[str, Rule], body_bytes_max: int) -> Route:
+    return Route(
+        path=entry.path,
+        upstream=entry.upstream,
+        auth=entry.auth,
+        rules=tuple(limits[name] for name in entry.limits),
+        hosts=tuple(host.lower() for host in entry.hosts),
+        methods=frozenset(entry.methods),
+        permission=entry.permission,
+        strip_prefix=entry.strip_prefix,
+        body_bytes_max=body_bytes_max if entry.body_max is None else entry.body_max,
+        timeouts=Timeouts(connect=entry.timeout.connect, first_byte=entry.timeout.first_byte, idle=entry.timeout.idle),
+        speaks_openai=entry.errors == "openai",
+        pass_authorization=entry.pass_authorization,
+    )

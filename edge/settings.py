@@ -1,0 +1,121 @@
+"""The edge's settings. A field `edge_port` is the variable EDGE_PORT; docs are in .env.example."""
+
+import ipaddress
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import AliasChoices, Field
+
+from common.limits import Rule
+from common.settings import CommaList, Settings, weakness
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class EdgeSettings(Settings):
+    edge_host: str = Field("127.0.0.1", validation_alias=AliasChoices("EDGE_HOST", "API_HOST"))
+    edge_port: int = Field(8080, ge=1, le=65535, validation_alias=AliasChoices("EDGE_PORT", "PORT", "API_PORT"))
+    edge_admin_port: int | None = Field(None, ge=1, le=65535)
+    edge_workers: int = Field(1, ge=1, le=256)
+    edge_routes: Path = Path(__file__).parent / "routes.toml"
+    edge_body_bytes_max: int = Field(1024 * 1024, ge=0)
+
+    auth_port: int = Field(8081, ge=1, le=65535)
+    core_port: int = Field(8082, ge=1, le=65535)
+    auth_url: str = ""
+    core_url: str = ""
+    auth_service_key: str = ""
+    core_service_key: str = ""
+    redis_url: str = ""
+
+    domains: CommaList = ()
+    domain1: str = ""
+    domain2: str = ""
+    domain3: str = ""
+    domain4: str = ""
+    domain5: str = ""
+    trusted_proxies: CommaList = ()
+    allowed_origins: CommaList = ()
+    public_url: str = ""
+
+    jwt_issuer: str = "gatehouse"
+    jwt_audience: str = "gatehouse-api"
+
+    limit_general: str = ""
+    limit_auth: str = "5/900"
+    limit_search: str = "60/60"
+    limit_email: str = "100/3600"
+    limit_ai: str = "50/3600"
+    rate_limit_max: int = Field(100, ge=1)
+    rate_limit_window_ms: int = Field(60_000, ge=1)
+
+    def faults(self) -> list[str]:
+        return [*self._value_faults(), *(self._production_faults() if self.is_production else [])]
+
+    def _value_faults(self) -> list[str]:
+        found = [] if self.edge_routes.is_file() else [f"EDGE_ROUTES: {self.edge_routes} does not exist"]
+        for name, key in self._secrets().items():
+            if not key:
+                found.append(f"{name} is required")
+        for proxy in self.trusted_proxies:
+            try:
+                ipaddress.ip_network(proxy, strict=False)
+            except ValueError:
+                found.append(f"TRUSTED_PROXIES: {proxy!r} is no address or CIDR range")
+        for name, text in self._limit_texts().items():
+            try:
+                Rule.parse(name, text)
+            except ValueError as error:
+                found.append(f"LIMIT_{name.upper()}: {error}")
+        return found
+
+    def _production_faults(self) -> list[str]:
+        found = [
+            f"{name} {fault}" for name, key in self._secrets().items() if key and (fault := weakness(key)) is not None
+        ]
+        if not self.redis_url:
+            found.append("REDIS_URL is required in production (or EMBEDDED=true)")
+        if not self.hosts:
+            found.append("DOMAINS is required in production: the hosts served, comma-separated")
+        return found
+
+    def _secrets(self) -> dict[str, str]:
+        return {"AUTH_SERVICE_KEY": self.auth_service_key, "CORE_SERVICE_KEY": self.core_service_key}
+
+    def _limit_texts(self) -> dict[str, str]:
+        general = self.limit_general or f"{self.rate_limit_max}/{self.rate_limit_window_ms / 1000:g}"
+        return {
+            "general": general,
+            "auth": self.limit_auth,
+            "search": self.limit_search,
+            "email": self.limit_email,
+            "ai": self.limit_ai,
+        }
+
+    @cached_property
+    def limits(self) -> dict[str, Rule]:
+        """Each class with its default rule."""
+        return {name: Rule.parse(name, text) for name, text in self._limit_texts().items()}
+
+    @cached_property
+    def hosts(self) -> tuple[str, ...]:
+        """The hosts served, lower-case; empty serves any."""
+        numbered = (self.domain1, self.domain2, self.domain3, self.domain4, self.domain5)
+        return tuple(dict.fromkeys(host.lower() for host in (*self.domains, *numbered) if host))
+
+    @cached_property
+    def proxies(self) -> tuple[Network, ...]:
+        return tuple(ipaddress.ip_network(proxy, strict=False) for proxy in self.trusted_proxies)
+
+    @property
+    def admin_socket(self) -> Path:
+        return self.gatehouse_var / "run" / "edge-admin.sock"
+
+    def upstream_variables(self) -> dict[str, str]:
+        """What `env:AUTH_URL` and the like in the route table mean when the environment does not say."""
+        return {
+            "AUTH_URL": self.auth_url or f"http://127.0.0.1:{self.auth_port}",
+            "CORE_URL": self.core_url or f"http://127.0.0.1:{self.core_port}",
+            "AUTH_SERVICE_KEY": self.auth_service_key,
+            "CORE_SERVICE_KEY": self.core_service_key,
+        }

@@ -1,0 +1,126 @@
+"""Sends a request to its upstream and names what can go wrong."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from common import http1
+from common.errors import BadGateway, BadRequest, GatewayTimeout, PayloadTooLarge, RequestTimeout, ServiceUnavailable
+from common.http1 import Pool, Response
+from edge.exchange import Exchange
+from edge.table import UpstreamEntry
+from edge.upstream.headers import request_headers
+
+# A body this small is read whole before an upstream hears of it: one write, and a stale connection costs nothing.
+_WHOLE_BYTES_MAX = 64 * 1024
+_CLIENT_IDLE_SECONDS = 60.0
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """The servers of one name, taken in turn."""
+
+    name: str
+    pools: tuple[Pool, ...]
+    turn: "itertools.cycle[Pool]"
+    service_key: bytes | None
+
+    @classmethod
+    def open(cls, name: str, entry: UpstreamEntry) -> "Upstream":
+        pools = tuple(Pool(server, connections_max=entry.connections_max) for server in entry.servers)
+        return cls(name, pools, itertools.cycle(pools), entry.service_key.encode() if entry.service_key else None)
+
+    async def close(self) -> None:
+        for pool in self.pools:
+            await pool.close()
+
+
+class Forwarding:
+    def __init__(self, upstreams: Mapping[str, Upstream]) -> None:
+        self._upstreams = upstreams
+
+    async def send(self, exchange: Exchange) -> Response:
+        """The head of the upstream's answer.
+
+        Raises BadGateway, GatewayTimeout or ServiceUnavailable for the upstream's faults, BadRequest,
+        RequestTimeout or PayloadTooLarge for the client's.
+        """
+        assert exchange.route is not None
+        upstream = self._upstreams[exchange.route.upstream]
+        body, length = await _body(exchange)
+        try:
+            return await next(upstream.turn).request(
+                exchange.method,
+                _target(exchange),
+                request_headers(exchange, upstream.service_key),
+                body,
+                timeouts=exchange.route.timeouts,
+                body_length=length,
+            )
+        except http1.PoolExhausted as error:
+            raise ServiceUnavailable(f"Too many requests are waiting for {upstream.name}", detail=str(error)) from error
+        except (http1.ConnectTimeout, http1.FirstByteTimeout, http1.IdleTimeout) as error:
+            raise GatewayTimeout(f"{upstream.name} took too long to answer", detail=repr(error)) from error
+        except http1.UpstreamError as error:
+            raise BadGateway(f"{upstream.name} could not be reached", detail=repr(error)) from error
+        except http1.InvalidRequest as error:
+            raise BadRequest("The request cannot be forwarded", detail=str(error)) from error
+
+
+def _target(exchange: Exchange) -> bytes:
+    assert exchange.route is not None
+    path = exchange.path
+    if exchange.route.strip_prefix:
+        path = path[len(exchange.route.path.rstrip("/")) :] or "/"
+    return (f"{path}?{exchange.query}" if exchange.query else path).encode("latin-1", "replace")
+
+
+async def _body(exchange: Exchange) -> tuple[bytes | AsyncIterator[bytes] | None, int | None]:
+    """The body as the client leg takes it: whole when it is small, else a stream with its length when known."""
+    request = exchange.request
+    if not request.body_exists:
+        return None, None
+    assert exchange.route is not None
+    length, bytes_max = request.content_length, exchange.route.body_bytes_max
+    if length is not None and length > bytes_max:
+        raise _too_large(bytes_max)
+    if "Expect" in request.headers:
+        _expect(exchange)
+    if request.content.is_eof() or (length is not None and length <= _WHOLE_BYTES_MAX):
+        body = b"".join([chunk async for chunk in _chunks(request, bytes_max)])
+        return body, len(body)
+    return _chunks(request, bytes_max), length
+
+
+def _expect(exchange: Exchange) -> None:
+    if exchange.request.headers["Expect"].lower() != "100-continue":
+        raise BadRequest("Only `Expect: 100-continue` is understood")
+    if exchange.request.transport is not None and not exchange.request.content.is_eof():
+        exchange.request.transport.write(_CONTINUE)
+
+
+async def _chunks(request: web.BaseRequest, bytes_max: int) -> AsyncIterator[bytes]:
+    size = 0
+    while True:
+        try:
+            async with asyncio.timeout(_CLIENT_IDLE_SECONDS):
+                chunk = await request.content.readany()
+        except TimeoutError:
+            raise RequestTimeout from None
+        except (HttpProcessingError, web.RequestPayloadError) as error:
+            raise BadRequest("The request body is malformed", detail=repr(error)) from error
+        if not chunk:
+            return
+        size += len(chunk)
+        if size > bytes_max:
+            raise _too_large(bytes_max)
+        yield chunk
+
+
+def _too_large(bytes_max: int) -> PayloadTooLarge:
+    return PayloadTooLarge(f"Request body is larger than {bytes_max} bytes")

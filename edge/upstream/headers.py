@@ -1,0 +1,122 @@
+"""Which headers cross the edge, in both directions. Stripped first, ours added after.
+
+RFC 9110 section 7.6.1: hop-by-hop headers and everything that Connection names end here.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from edge.exchange import Exchange
+from edge.identity.caller import Header
+
+_HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+# Set by the edge itself; a client's own never passes.
+_OURS_TO_UPSTREAM = frozenset(
+    {
+        b"x-forwarded-for",
+        b"x-forwarded-proto",
+        b"x-forwarded-host",
+        b"x-forwarded-port",
+        b"x-forwarded-server",
+        b"forwarded",
+        b"x-real-ip",
+        b"x-request-id",
+        b"content-length",
+        b"expect",
+        b"host",
+    }
+)
+_OURS_TO_CLIENT = frozenset(
+    {
+        b"x-request-id",
+        b"x-content-type-options",
+        b"x-frame-options",
+        b"x-xss-protection",
+        b"strict-transport-security",
+        b"referrer-policy",
+        b"content-length",
+        b"server",
+    }
+)
+_KNOWN_MAX = 4096
+
+_passes_up: dict[bytes, bool] = {}
+_passes_down: dict[bytes, bool] = {}
+
+
+def _judge(name: bytes, ours: frozenset[bytes], known: dict[bytes, bool]) -> bool:
+    # `_` and `-` are one to many servers (CGI, WSGI), so they are one here.
+    folded = name.lower().replace(b"_", b"-")
+    passes = folded not in _HOP_BY_HOP and folded not in ours and not folded.startswith(b"x-gatehouse-")
+    if len(known) < _KNOWN_MAX:  # clients invent names; what they invent is not worth remembering for ever
+        known[name] = passes
+    return passes
+
+
+def passes_up(name: bytes) -> bool:
+    known = _passes_up.get(name)
+    return _judge(name, _OURS_TO_UPSTREAM, _passes_up) if known is None else known
+
+
+def passes_down(name: bytes) -> bool:
+    known = _passes_down.get(name)
+    return _judge(name, _OURS_TO_CLIENT, _passes_down) if known is None else known
+
+
+def named_by_connection(headers: Iterable[Header]) -> frozenset[bytes]:
+    """Lower-case names that the Connection headers declare hop-by-hop; almost always empty."""
+    named = [value for name, value in headers if name.lower() == b"connection"]
+    if not named or named in ([b"keep-alive"], [b"close"], [b"Keep-Alive"]):
+        return frozenset()
+    tokens = {token.strip().lower() for value in named for token in value.split(b",")}
+    return frozenset(tokens - {b"close", b"keep-alive", b""})
+
+
+def request_headers(exchange: Exchange, service_key: bytes | None) -> list[Header]:
+    """The headers of the request as the upstream sees it, without framing."""
+    request, client, route = exchange.request, exchange.client, exchange.route
+    assert route is not None
+    raw = request.raw_headers
+    hop = named_by_connection(raw)
+    keeps_authorization = route.pass_authorization
+    headers = [
+        (name, value)
+        for name, value in raw
+        if passes_up(name)
+        and (keeps_authorization or name.lower() != b"authorization")
+        and not (hop and name.lower() in hop)
+    ]
+    host = request.headers.get("Host", "").encode("latin-1")
+    address = client.address.encode()
+    headers += [
+        (b"Host", host),
+        (b"X-Request-ID", exchange.request_id.encode()),
+        (b"X-Forwarded-For", client.forwarded_for.encode()),
+        (b"X-Forwarded-Proto", client.scheme.encode()),
+        (b"X-Forwarded-Host", host),
+        (b"X-Real-IP", address),
+    ]
+    if service_key is not None and not keeps_authorization:
+        headers.append((b"Authorization", b"ApiKey " + service_key))
+    if exchange.caller is not None:
+        headers += exchange.caller.headers
+    return headers
+
+
+def find(headers: Sequence[Header], wanted: bytes) -> bytes | None:
+    """The first value of a header; `wanted` lower-case."""
+    for name, value in headers:
+        if name.lower() == wanted:
+            return value
+    return None
