@@ -1,7 +1,7 @@
 """Bad input becomes one 422 that names every faulty field, in sentences a person would write."""
 
 import re
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import pydantic
 from pydantic import BaseModel, ConfigDict
@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 from common.errors import ValidationError
 
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
+Item = TypeVar("Item")
 
 
 class Input(BaseModel):
@@ -36,6 +37,16 @@ class PageQuery(Input):
         return (self.page - 1) * self.per_page
 
 
+class Page(BaseModel, Generic[Item]):
+    """The shape of `page`, for the documentation of a list."""
+
+    items: list[Item]
+    total: int
+    page: int
+    per_page: int
+    total_pages: int
+
+
 def page(items: list[Any], total: int, query: PageQuery) -> dict[str, Any]:
     """The page object that every list answers with."""
     return {
@@ -56,14 +67,16 @@ def validate(model: type[AnyModel], value: Any) -> AnyModel:
         checked = model.model_validate(value)
     except pydantic.ValidationError as error:
         for fault in error.errors(include_url=False):
-            faults.setdefault(_field(fault), []).append(_sentence(fault))
+            for field in _fields(fault):
+                faults.setdefault(field, []).append(_sentence(fault))
     if faults:
         raise ValidationError(faults)
     return checked
 
 
-def _field(fault: ErrorDetails) -> str:
-    return ".".join(str(part) for part in fault["loc"]) or "body"
+def _fields(fault: ErrorDetails) -> list[str]:
+    """The faulty field; a check of several together names them all in its context's `fields`."""
+    return fault.get("ctx", {}).get("fields") or [".".join(str(part) for part in fault["loc"]) or "body"]
 
 
 def _fields_with_nul(value: dict[str, Any]) -> list[str]:

@@ -1,0 +1,5 @@
+import sys
+
+from common import supervisor
+
+sys.exit(supervisor.main("core_service", check="core_service.app:check", worker="core_service.app:build"))
