@@ -1,0 +1,174 @@
+"""Exact limits for a service: one round trip per event-loop turn, local memory when the store is away."""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+from redis.asyncio import Redis
+from structlog.typing import FilteringBoundLogger
+
+from common.limits.denials import Denials
+from common.limits.memory import MemoryLists
+from common.limits.rules import MICROSECONDS, Decision, Rule, answers, decide
+from common.limits.store import Store, list_keys, script_call
+
+
+@dataclass(slots=True)
+class Counts:
+    """Of one rule name, since the process began. Every rule counts the calls it admitted, the one shown the others."""
+
+    allowed: int = 0
+    denied: int = 0  # in all, the next included
+    denied_locally: int = 0  # from a remembered refusal, without asking the store
+    fallback: int = 0  # decided in local memory because the store was away
+
+
+class Limiter:
+    """Checks calls against rules; see the package for what is exact and when.
+
+    `client` tells where the store is; None keeps all limits in this process's memory. `processes` is the number of
+    workers that share the load: each enforces its part of a limit while the store is away.
+    `clock` gives unix seconds (local memory only; the store counts by its own clock).
+    """
+
+    def __init__(
+        self,
+        client: Redis | None,
+        *,
+        processes: int,
+        timeout_seconds: float = 0.2,
+        connect_seconds: float = 0.5,
+        probe_seconds: float = 1.0,
+        clock: Callable[[], float] = time.time,
+        log: FilteringBoundLogger | None = None,
+    ) -> None:
+        self._processes = max(1, processes)
+        self._clock = clock
+        self._memory = MemoryLists()
+        self._denials = Denials()
+        self._pending: list[_Call] = []
+        self.counts: defaultdict[str, Counts] = defaultdict(Counts)
+        self._store = (
+            None
+            if client is None
+            else Store(
+                client,
+                timeout_seconds=timeout_seconds,
+                connect_seconds=connect_seconds,
+                probe_seconds=probe_seconds,
+                log=log or structlog.get_logger(),
+                on_back=self._memory.clear,
+            )
+        )
+
+    @property
+    def degraded(self) -> bool:
+        """Whether the store is away, so that limits are approximate. False without a store by choice."""
+        return self._store is not None and self._store.is_down
+
+    async def open(self) -> None:
+        """Connect now rather than at the first check. A store that is away raises nothing."""
+        if self._store is not None:
+            await self._store.open()
+
+    async def close(self) -> None:
+        """Leave the store; checks under way are answered from memory. The client stays its owner's to close."""
+        if self._store is not None:
+            await self._store.close()
+
+    async def check(self, subject: str, rules: Sequence[Rule]) -> Decision:
+        """Admit or refuse one call of `subject` ("user:…", "address:…") under all `rules` together.
+
+        A refused call counts in no rule, an admitted one in every rule at its cost. Raises ValueError for no rules, one
+        list twice or an empty subject; never for the store.
+        """
+        keys = list_keys(subject, rules)
+        if not keys or (len(keys) > 1 and len(set(keys)) < len(keys)):
+            raise ValueError("a check needs rules, each of its own name or scope")
+        if len(self._denials) and (refusal := self._remembered(keys, rules)) is not None:
+            return refusal
+        if self._store is None or self._store.is_down:
+            return self._check_memory(keys, rules)
+        loop = asyncio.get_running_loop()
+        call = _Call(self, keys, rules, loop.create_future())
+        self._pending.append(call)
+        if len(self._pending) == 1:
+            loop.call_soon(self._flush, self._store)
+        return await call.decision
+
+    def _flush(self, store: Store) -> None:
+        """Send what this turn of the event loop has gathered. A caller that has gone meanwhile is not counted."""
+        pending, self._pending = self._pending, []
+        if calls := [call for call in pending if not call.decision.done()]:
+            store.submit(calls)
+
+    def _remembered(self, keys: Sequence[str], rules: Sequence[Rule]) -> Decision | None:
+        """The refusal among the remembered ones that lasts longest."""
+        now = asyncio.get_running_loop().time()
+        found = [
+            (denial.free_at, denial.decision(rule, now))
+            for key, rule in zip(keys, rules, strict=True)
+            if (denial := self._denials.find(key, rule, now)) is not None
+        ]
+        if not found:
+            return None
+        refusal = max(found)[1]
+        counts = self.counts[refusal.rule]
+        counts.denied += 1
+        counts.denied_locally += 1
+        return refusal
+
+    def _check_memory(self, keys: Sequence[str], rules: Sequence[Rule]) -> Decision:
+        """The same rules in this worker alone, with its part of each limit."""
+        limits = [max(1, rule.limit // self._processes) for rule in rules]
+        checks = [
+            (key, limit, rule.window, min(rule.cost, limit))
+            for key, rule, limit in zip(keys, rules, limits, strict=True)
+        ]
+        reply = self._memory.check(checks, int(self._clock() * MICROSECONDS))
+        decision = decide(rules, reply, limits, degraded=self.degraded)
+        self._count(decision, rules)
+        return decision
+
+    def _count(self, decision: Decision, rules: Sequence[Rule]) -> None:
+        if decision.allowed:
+            for rule in rules:
+                self.counts[rule.name].allowed += 1
+        else:
+            self.counts[decision.rule].denied += 1
+        if decision.degraded:
+            self.counts[decision.rule].fallback += 1
+
+    def _answer(self, keys: Sequence[str], rules: Sequence[Rule], reply: list[int] | None, sent: float) -> Decision:
+        if reply is None:
+            return self._check_memory(keys, rules)
+        decision = decide(rules, reply, [rule.limit for rule in rules], degraded=False)
+        self._count(decision, rules)
+        if not decision.allowed:
+            received = asyncio.get_running_loop().time()
+            for key, rule, answer in zip(keys, rules, answers(reply), strict=True):
+                if answer.wait:
+                    self._denials.remember(key, rule, answer, clock=reply[1], sent=sent, received=received)
+        return decision
+
+
+class _Call:
+    """One check on its way to the store."""
+
+    __slots__ = ("_keys", "_limiter", "_rules", "decision", "packed")
+
+    def __init__(
+        self, limiter: Limiter, keys: Sequence[str], rules: Sequence[Rule], decision: asyncio.Future[Decision]
+    ) -> None:
+        self._limiter = limiter
+        self._keys = keys
+        self._rules = rules
+        self.decision = decision
+        self.packed = script_call(keys, rules)
+
+    def settle(self, reply: list[int] | None, sent: float) -> None:
+        if not self.decision.done():
+            self.decision.set_result(self._limiter._answer(self._keys, self._rules, reply, sent))
