@@ -94,9 +94,16 @@ def create_admin(runtime: Runtime, metrics: HttpMetrics) -> web.Application:
 class EdgeRunner(web.BaseRunner):
     """Serves the edge; its resources live exactly as long as its connections."""
 
-    def __init__(self, loaded: EdgeSettings, table: Table, runtime: Runtime, metrics: HttpMetrics) -> None:
-        super().__init__()
-        self._arguments = (loaded, table, runtime, metrics)
+    def __init__(
+        self,
+        loaded: EdgeSettings,
+        table: Table,
+        runtime: Runtime,
+        metrics: HttpMetrics,
+        lines: logs.LineWriter = logs.STDOUT,
+    ) -> None:
+        super().__init__(shutdown_timeout=loaded.shutdown_seconds)
+        self._arguments = (loaded, table, runtime, metrics, lines)
         self._resources = AsyncExitStack()
 
     async def shutdown(self) -> None:
@@ -112,7 +119,7 @@ class EdgeRunner(web.BaseRunner):
 
 @asynccontextmanager
 async def open_edge(
-    loaded: EdgeSettings, table: Table, runtime: Runtime, metrics: HttpMetrics
+    loaded: EdgeSettings, table: Table, runtime: Runtime, metrics: HttpMetrics, lines: logs.LineWriter
 ) -> AsyncIterator[Handler]:
     """The whole edge of one worker."""
     async with AsyncExitStack() as resources:
@@ -150,7 +157,7 @@ async def open_edge(
             forwarding=Forwarding(upstreams),
             answers=Answers(cors),
             health=EdgeHealth(services, limiter, runtime),
-            recorder=Recorder(metrics, logs.STDOUT),
+            recorder=Recorder(metrics, lines),
             runtime=runtime,
         )
 

@@ -1,0 +1,65 @@
+"""A bad route table is refused whole, and every fault is named with its line."""
+
+from pathlib import Path
+
+import pytest
+
+import edge
+from edge.table import TableError, read_table
+
+GOOD = '[upstream.a]\nservers = ["http://127.0.0.1:1"]\n\n[[route]]\npath = "/x"\nupstream = "a"\n'
+
+
+def read(path: Path, text: str, **environ: str) -> object:
+    path.write_text(text)
+    return read_table(path, environ.get)
+
+
+def test_shipped_table_is_good() -> None:
+    shipped = Path(edge.__file__).parent / "routes.toml"
+    table = read_table(shipped, lambda _name: "http://127.0.0.1:1")
+    assert {"auth", "core"} <= table.upstreams.keys()
+
+
+def test_every_fault_is_named_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "routes.toml"
+    text = (
+        '[upstream.a]\nservers = ["ftp://x"]\n\n'
+        '[[route]]\npath = "no-slash"\nupstream = "a"\n\n'
+        '[[route]]\npath = "/y"\nupstream = "a"\nauth = "maybe"\ncolour = "blue"\nbody_max = "1 lot"\n'
+    )
+    with pytest.raises(TableError) as caught:
+        read(file, text)
+    lines = {line.removeprefix(f"{file}:").split(":")[0]: line for line in str(caught.value).splitlines()}
+    assert lines.keys() == {"2", "5", "11", "12", "13"}
+    assert "unknown field 'colour'" in lines["12"]
+
+
+def test_references_and_repetitions_are_faults(tmp_path: Path) -> None:
+    file = tmp_path / "routes.toml"
+    text = GOOD + '\n[[route]]\npath = "/x/"\nupstream = "a"\n\n[[route]]\npath = "/z"\nupstream = "nowhere"\n'
+    with pytest.raises(TableError) as caught:
+        read(file, text)
+    assert f"{file}:8: route /x/ repeats the one at {file}:4" in str(caught.value)
+    assert f"{file}:12: route /z names the unknown upstream 'nowhere'" in str(caught.value)
+
+
+def test_environment_is_looked_up_and_its_absence_named(tmp_path: Path) -> None:
+    file = tmp_path / "routes.toml"
+    text = GOOD.replace("http://127.0.0.1:1", "env:MY_URL")
+    with pytest.raises(TableError, match=r"routes.toml:2: MY_URL is not set"):
+        read(file, text)
+    table = read_table(file, {"MY_URL": "http://there:9"}.get)
+    assert table.upstreams["a"].servers == ["http://there:9"]
+
+
+def test_includes_are_read_and_blamed_by_name(tmp_path: Path) -> None:
+    (tmp_path / "routes.d").mkdir()
+    (tmp_path / "routes.d" / "more.toml").write_text('[[route]]\npath = "/more"\nupstream = "a"\nnope = 1\n')
+    with pytest.raises(TableError, match=r"more.toml:4: unknown field 'nope'"):
+        read(tmp_path / "routes.toml", 'include = ["routes.d/*.toml"]\n' + GOOD)
+
+
+def test_syntax_error_names_the_file(tmp_path: Path) -> None:
+    with pytest.raises(TableError, match=r"routes.toml: .*line 1"):
+        read(tmp_path / "routes.toml", "[upstream.a\n")
