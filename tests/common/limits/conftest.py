@@ -103,10 +103,10 @@ async def new_limiter(log: LogCapture) -> AsyncIterator[Callable[..., Limiter]]:
     """`new_limiter(url)` makes a limiter that is closed with the test."""
     opened = []
 
-    def make(url: str, processes: int = 1, probe_seconds: float = 0.05, **options: float) -> Limiter:
+    def make(url: str, processes: int = 1, timeout_seconds: float = 1.0) -> Limiter:
         client = connect(url)
         logger = structlog.wrap_logger(None, processors=[log])
-        limiter = Limiter(client, processes=processes, probe_seconds=probe_seconds, log=logger, **options)
+        limiter = Limiter(client, processes=processes, timeout_seconds=timeout_seconds, probe_seconds=0.05, log=logger)
         opened.append((limiter, client))
         return limiter
 
