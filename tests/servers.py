@@ -10,6 +10,9 @@ from typing import cast
 from ops import secrets
 from ops.embedded import Postgres, Servers, Valkey
 
+# Characters that need quoting somewhere: in a URL, in SQL, in a configuration file.
+CLUSTER_SECRETS = {"POSTGRES_PASSWORD": "p:w/d@1%20'x", "REDIS_PASSWORD": "redis/pass:word@1#'x y"}
+
 
 @contextmanager
 def state_directory() -> Iterator[Path]:

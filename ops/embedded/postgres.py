@@ -90,7 +90,7 @@ class Postgres(Server):
         programs = self.programs
         initdb: list[str | Path] = [programs / "initdb", "-D", aside, f"--pwfile={password}", f"--username={SUPERUSER}"]
         initdb += ["--auth=scram-sha-256", "--encoding=UTF8", f"--locale={LOCALE}", "--data-checksums"]
-        initdb += [] if self.durable else ["--no-sync"]
+        initdb += [] if self.durable else ["--no-sync", "--wal-segsize=1"]
         status, said = run(initdb, owner=builder)
         if status == 0:
             fsync = f"fsync={'on' if self.durable else 'off'}"

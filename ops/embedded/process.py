@@ -99,6 +99,6 @@ def _lives(pid: int) -> bool:
 
 
 def _named_in_ps(directory: Path) -> list[int]:
-    listing = subprocess.run(["ps", "-axo", "pid=,command="], capture_output=True, text=True, check=False).stdout
+    listing = subprocess.run(["ps", "-axwwo", "pid=,command="], capture_output=True, text=True, check=False).stdout
     rows = (line.split(None, 1) for line in listing.splitlines())
     return [int(pid) for pid, command in rows if str(directory) in command and int(pid) != os.getpid()]

@@ -6,7 +6,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from ops.migrate import MigrationFailed, create_roles, downgrade, migrate
+from ops.migrate import MigrationFailed, create_roles, downgrade, migrate, shipped_locations
 
 PASSWORDS = {"AUTH_DB_PASSWORD": "a-password", "CORE_DB_PASSWORD": "c:pass/word@1"}
 
@@ -205,3 +205,23 @@ def test_a_test_database_is_migrated_and_its_own(database_url: str) -> None:
         ("auth",),
         ("core",),
     ]
+
+
+def test_a_third_party_module_brings_its_own_migrations(
+    empty_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "acme_for_tests" / "billing"
+    up = "CREATE TABLE core.b ()"
+    write(package / "migrations", "billing_0001", down=None, up_sql=up, down_sql="DROP TABLE core.b")
+    for folder in (package, package.parent):
+        (folder / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "billing_0001" in migrate(empty_database_url, modules=["acme_for_tests.billing"])
+    assert migrate(empty_database_url, modules=[]) == []
+    assert rows(empty_database_url, "SELECT * FROM core.b") == []
+
+
+def test_every_shipped_module_is_found_enabled_or_not_and_a_missing_package_is_not() -> None:
+    found = shipped_locations(["nowhere.billing"])
+    assert found == shipped_locations()
+    assert all(folder.name == "migrations" and folder.is_dir() for folder in found.values())
