@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import orjson
 
@@ -10,8 +11,9 @@ JSONDecodeError = orjson.JSONDecodeError
 
 
 def _default(value: object) -> str:
-    # Money and quantities travel as strings, so that no client rounds them.
-    if isinstance(value, Decimal):
+    # Money and quantities travel as strings, so that no client rounds them. asyncpg's UUIDs are a subclass of UUID,
+    # which orjson does not look for.
+    if isinstance(value, Decimal | UUID):
         return str(value)
     raise TypeError(f"{type(value).__name__} is not JSON serialisable")
 
