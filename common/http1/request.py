@@ -1,0 +1,82 @@
+"""Writing request heads: checked whole before the first byte leaves."""
+
+import re
+from collections.abc import AsyncIterable, Sequence
+
+from common.http1.errors import InvalidRequest
+
+_KNOWN_NAMES_MAX = 1024
+_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_FRAMING = frozenset((b"content-length", b"transfer-encoding"))
+
+# Checking a name costs more than looking it up, and names repeat: those that passed are kept.
+_lines: dict[bytes, bytes] = {}
+_methods: dict[bytes | str, bytes] = {}
+
+
+def encode_head(
+    method: bytes | str, target: bytes, headers: Sequence[tuple[bytes, bytes]], framing: bytes, host: bytes
+) -> bytes:
+    """The bytes of a request head.
+
+    `framing` is b"" or one header line that starts with CRLF; `host` is the Host to add if `headers` has none.
+    Raises InvalidRequest for anything a server could read in two ways (RFC 9112 §11.1, §11.2).
+    """
+    start = _methods.get(method) or _learn_method(method)
+    if target.split() != [target]:
+        raise InvalidRequest("the target is empty or holds white space")
+    try:
+        lines = [_lines[name] + value for name, value in headers]
+    except KeyError:
+        _learn_names(headers)
+        lines = [_lines[name] + value for name, value in headers]
+    text = b"".join((target, *lines))
+    if 13 in text or 10 in text or 0 in text:  # as integers: found several times faster than as bytes
+        raise InvalidRequest("a header or the target holds CR, LF or NUL")
+    block = b"\r\n".join((b"", *lines))
+    hosts = block.count(b"\r\nHost: ")
+    if hosts > 1:
+        raise InvalidRequest("more than one Host")
+    if not hosts:
+        block = b"\r\nHost: " + host + block
+    return b"%b%b HTTP/1.1%b%b\r\n\r\n" % (start, target, block, framing)
+
+
+def _learn_method(method: bytes | str) -> bytes:
+    name = method.encode("ascii", "replace") if isinstance(method, str) else method
+    if not _TOKEN.fullmatch(name):
+        raise InvalidRequest("the method is not a token")
+    if name == b"CONNECT":
+        raise InvalidRequest("CONNECT opens tunnels, which this client does not")
+    if len(_methods) < _KNOWN_NAMES_MAX:
+        _methods[method] = name + b" "
+    return name + b" "
+
+
+def _learn_names(headers: Sequence[tuple[bytes, bytes]]) -> None:
+    if len(_lines) > _KNOWN_NAMES_MAX:  # clients invent names; start again rather than grow
+        _lines.clear()
+    for name, _ in headers:
+        if not _TOKEN.fullmatch(name):
+            raise InvalidRequest("a header name is not a token")
+        lower = name.lower()
+        if lower in _FRAMING:
+            raise InvalidRequest("Content-Length and Transfer-Encoding are written by the client leg")
+        _lines[name] = b"%b: " % (b"Host" if lower == b"host" else name)
+
+
+def encode_framing(body: bytes | AsyncIterable[bytes] | None, length: int | None) -> bytes:
+    """The header line that tells where a request's body ends (RFC 9112 §6), preceded by CRLF; b"" without a body."""
+    if body is None:
+        if length:
+            raise InvalidRequest("a length was given, but no body")
+        return b""
+    if isinstance(body, bytes):
+        if length is not None and length != len(body):
+            raise InvalidRequest(f"the body has {len(body)} bytes, not {length}")
+        return b"\r\nContent-Length: %d" % len(body)
+    if length is None:
+        return b"\r\nTransfer-Encoding: chunked"
+    if length < 0:
+        raise InvalidRequest("a body's length is not negative")
+    return b"\r\nContent-Length: %d" % length
