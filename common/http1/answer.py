@@ -86,7 +86,7 @@ class AnswerParser:
                 cause = error.__context__
                 raise cause if isinstance(cause, BadAnswer) else BadAnswer(str(error)) from None
             self.has_surplus = True
-        if self.is_complete:
+        if self.is_complete and (data[-1] <= 13 or self._head_only):
             self._check_end(data, in_head)
         if not self.is_complete or self._quiet_bytes + len(data) > HEAD_BYTES_MAX:
             self._check_size(data, in_head)
@@ -107,7 +107,7 @@ class AnswerParser:
             self.has_surplus = self.has_surplus or data.find(b"\r\n\r\n") + 4 != len(data)
             self.chunks.clear()
             self._parser = HttpResponseParser(self)  # the old one may wait for the body announced
-        elif data[-1] <= 13 and not self.has_surplus:
+        elif not self.has_surplus:
             line_ends = len(data) - len(data.rstrip(b"\r\n"))
             own = 4  # a head's, or the last chunk's
             if self.framing == LENGTH and self.chunks:
