@@ -3,8 +3,10 @@
 Each has a fixed status, name and public sentence; `detail` is for the log only.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, ClassVar
 
 
@@ -111,9 +113,16 @@ class GatewayTimeout(ApiError):
     status, error, default = 504, "GatewayTimeout", "The service behind this address took too long"
 
 
-def timestamp(now: datetime | None = None) -> str:
-    """ISO-8601 UTC with milliseconds and Z, as in `2025-11-21T10:30:00.000Z`."""
-    return (now or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+def timestamp() -> str:
+    """Now, ISO-8601 UTC with milliseconds and Z, as in `2025-11-21T10:30:00.000Z`."""
+    second, fraction = divmod(time.time(), 1)
+    return f"{_second(int(second))}.{int(fraction * 1000):03d}Z"
+
+
+@lru_cache(maxsize=2)
+def _second(unix: int) -> str:
+    # Every log line carries the time; within a second only the milliseconds differ.
+    return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def envelope(error: ApiError, *, method: str, path: str, request_id: str) -> dict[str, Any]:

@@ -173,7 +173,12 @@ class Connection(asyncio.Protocol):
             answer.chunks.clear()
 
     def _refuse_rest(self, answer: AnswerParser) -> None:
-        """Answered before the request had ended: the upstream does not want the rest (RFC 9112 §9.5)."""
+        """An error before the request had ended: the upstream does not want the rest (RFC 9112 §9.5).
+
+        An answer that is no error may go on while the request does, as when an upstream works on a stream.
+        """
+        if answer.status < 400:
+            return
         if self._writing_paused or (self._upload is not None and not self._upload.is_sent):
             self._stop_upload()
             answer.keep_alive = False

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import io
 import os
 
 import pytest
@@ -53,7 +54,7 @@ async def test_large_bodies_stream_both_ways(
         for start in range(0, len(body), 100_000):
             yield body[start : start + 100_000]
 
-    async with edge.client.post("/", data=pieces() if chunked else body) as response:
+    async with edge.client.post("/", data=pieces() if chunked else io.BytesIO(body)) as response:
         assert response.status == 200
         assert hashlib.sha256(await response.read()).digest() == hashlib.sha256(body).digest()
 
