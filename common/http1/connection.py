@@ -29,6 +29,7 @@ class Connection(asyncio.Protocol):
         "_leftover",
         "_loop",
         "_pool",
+        "_reading_paused",
         "_state",
         "_timeouts",
         "_transport",
@@ -43,7 +44,7 @@ class Connection(asyncio.Protocol):
         self._pool = pool
         self._loop = asyncio.get_running_loop()
         self._state = OPENING
-        self._is_open = self._writing_paused = False
+        self._is_open = self._reading_paused = self._writing_paused = False
         self._answer = AnswerParser()
         self._deadline = Deadline(self._loop, self._deadline_passed)
         self._waiter: asyncio.Future[Response] | None = None  # the request whose answer's head is not here
@@ -89,13 +90,14 @@ class Connection(asyncio.Protocol):
             waiter.result().close()  # it came in the same turn as the cancellation
 
     def _send(self, body: bytes | AsyncIterable[bytes], length: int | None) -> None:
-        self._upload = Upload(self._transport, self._deadline, self._timeouts, self.fail)
+        self._upload = Upload(self._transport, self._watch, self.fail)
         if self._writing_paused:
             self._upload.pause()
         if isinstance(body, bytes):
             self._upload.start(slices(body), len(body))
         else:
             self._upload.start(body, length)
+        self._watch()
 
     def _stop_upload(self) -> None:
         upload, self._upload = self._upload, None
@@ -128,9 +130,9 @@ class Connection(asyncio.Protocol):
             self._upgrade(answer.leftover)
         elif answer.status:
             self._body_arrived(answer)
-        elif answer.interim_answers and (self._upload is None or self._upload.is_sent):
+        elif answer.interim_answers:
             answer.interim_answers = 0
-            self._deadline.set(self._timeouts.first_byte)
+            self._watch()
         return None
 
     def _complete(self, answer: AnswerParser) -> None:
@@ -166,8 +168,9 @@ class Connection(asyncio.Protocol):
                 return
             self._body = body
             self._state = STREAMING
-            self._refuse_rest(answer)
-        self._deadline.set(self._timeouts.idle)
+            if answer.status >= 300:
+                self._refuse_rest(answer)
+        self._watch()
         if answer.chunks:
             body.feed(answer.chunks)
             answer.chunks.clear()
@@ -202,14 +205,15 @@ class Connection(asyncio.Protocol):
     # --- what the reader of the body asks ----------------------------------------------------------------------
 
     def pause(self) -> None:
-        """Stops reading; a slow reader is not the upstream's fault, so no deadline runs."""
-        self._deadline.clear()
+        self._reading_paused = True
+        self._watch()
         self._transport.pause_reading()
 
     def resume(self) -> None:
+        self._reading_paused = False
         if self._state == STREAMING:
             self._transport.resume_reading()
-            self._deadline.set(self._timeouts.idle)
+            self._watch()
 
     def detach(self) -> tuple[asyncio.Transport, bytes]:
         self._leave()
@@ -284,15 +288,28 @@ class Connection(asyncio.Protocol):
         self._deadline.end()
         self._pool.left(self, was_idle)
 
+    def _watch(self) -> None:
+        """Sets the deadline for what the upstream owes now; what its source or its reader owe is not its fault."""
+        upload = self._upload
+        if self._reading_paused:
+            self._deadline.clear()
+        elif upload is None or upload.is_sent:
+            self._deadline.set(self._timeouts.idle if self._state == STREAMING else self._timeouts.first_byte)
+        elif upload.is_blocked:
+            self._deadline.set(self._timeouts.idle)
+        else:
+            self._deadline.clear()
+
     def _deadline_passed(self) -> None:
         upload, timeouts = self._upload, self._timeouts
         if self._state == IDLE:
             self.close()
+        elif upload is not None and not upload.is_sent:
+            if upload.is_moving():
+                self._deadline.set(timeouts.idle)
+            else:
+                self.fail(IdleTimeout(f"the upstream took no byte of the request for {timeouts.idle} s"))
         elif self._state == STREAMING:
             self.fail(IdleTimeout(f"no byte of the answer for {timeouts.idle} s"))
-        elif upload is None or upload.is_sent:
-            self.fail(FirstByteTimeout(f"no answer within {timeouts.first_byte} s"))
-        elif upload.is_moving():
-            self._deadline.set(timeouts.idle)
         else:
-            self.fail(IdleTimeout(f"the upstream took no byte of the request for {timeouts.idle} s"))
+            self.fail(FirstByteTimeout(f"no answer within {timeouts.first_byte} s"))

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
 
 from common.http1.errors import InvalidRequest
-from common.http1.timeouts import Deadline, Timeouts
 
 SLICE_BYTES = 64 * 1024
 
@@ -12,29 +11,24 @@ SLICE_BYTES = 64 * 1024
 class Upload:
     """Sends one body in a task of its own, so that an early answer or a lost connection can stop it.
 
-    While the caller's body makes us wait no deadline runs; while the upstream does, `timeouts.idle`.
+    `changed` is called when whom it waits for changes: its source, the upstream (`is_blocked`) or nobody (`is_sent`).
     """
 
-    __slots__ = ("_deadline", "_drained", "_failed", "_task", "_timeouts", "_transport", "_unsent_bytes", "is_sent")
+    __slots__ = ("_changed", "_drained", "_failed", "_task", "_transport", "_unsent_bytes", "is_blocked", "is_sent")
 
     def __init__(
-        self,
-        transport: asyncio.Transport,
-        deadline: Deadline,
-        timeouts: Timeouts,
-        failed: Callable[[BaseException], None],
+        self, transport: asyncio.Transport, changed: Callable[[], None], failed: Callable[[BaseException], None]
     ) -> None:
         self.is_sent = False  # every byte the head announced was written
+        self.is_blocked = False  # the upstream takes no more for now
         self._transport = transport
-        self._deadline = deadline
-        self._timeouts = timeouts
+        self._changed = changed
         self._failed = failed
         self._drained: asyncio.Future[None] | None = None
         self._unsent_bytes = 0
         self._task: asyncio.Task[None] | None = None
 
     def start(self, body: AsyncIterable[bytes], length: int | None) -> None:
-        self._deadline.clear()
         self._task = asyncio.get_running_loop().create_task(self._run(body, length))
         self._task.add_done_callback(self._ended)
 
@@ -92,13 +86,15 @@ class Upload:
     async def _write(self, data: bytes) -> None:
         self._transport.write(data)
         if self._drained is not None:
-            self._deadline.set(self._timeouts.idle)
+            self.is_blocked = True
+            self._changed()
             await self._drained
-            self._deadline.clear()
+            self.is_blocked = False
+            self._changed()
 
     def _sent(self) -> None:
         self.is_sent = True
-        self._deadline.set(self._timeouts.first_byte)
+        self._changed()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 import uvloop
+from aiohttp.test_utils import TestServer
 
 from common.http1 import Pool
-from tests.common.http1.scripted import Script, Upstream
+from tests.common.http1.scripted import Script, Upstream, echo_application
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -45,3 +46,12 @@ async def connect() -> AsyncIterator[Callable[..., Pool]]:
         async with asyncio.timeout(2):
             await pool.close()
         assert (pool.in_flight, pool.idle) == (0, 0)
+
+
+@pytest.fixture
+async def real() -> AsyncIterator[str]:
+    """The URL of an aiohttp server: echo_application."""
+    server = TestServer(echo_application())
+    await server.start_server()
+    yield f"http://127.0.0.1:{server.port}"
+    await server.close()

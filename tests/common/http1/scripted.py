@@ -1,10 +1,12 @@
-"""A raw server that does exactly what a test's script says, however wrong."""
+"""Upstreams: a raw server that does exactly what a test's script says, however wrong, and a real one that echoes."""
 
 import asyncio
 import socket
 import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+
+from aiohttp import web
 
 
 @dataclass
@@ -74,3 +76,31 @@ class Upstream:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         assert self.faults == []
+
+
+async def echo(request: web.Request) -> web.StreamResponse:
+    """Answers with the request's body once it has read it, in pieces with `?stream=1`."""
+    body = await request.read()
+    if not request.query.get("stream"):
+        return web.Response(body=body, headers={"X-Method": request.method})
+    response = web.StreamResponse(headers={"X-Method": request.method})
+    await response.prepare(request)
+    for start in range(0, len(body), 10_000):
+        await response.write(body[start : start + 10_000])
+    return response
+
+
+async def mirror(request: web.Request) -> web.StreamResponse:
+    """Answers each piece of the request's body as it comes."""
+    response = web.StreamResponse()
+    await response.prepare(request)
+    async for piece in request.content.iter_any():
+        await response.write(piece)
+    return response
+
+
+def echo_application() -> web.Application:
+    app = web.Application(client_max_size=1 << 24)
+    app.router.add_route("*", "/", echo)
+    app.router.add_route("*", "/mirror", mirror)
+    return app

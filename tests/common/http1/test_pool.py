@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 
 from common.http1 import (
     BadAnswer,
@@ -20,6 +19,7 @@ from common.http1 import (
     UpstreamClosed,
     UpstreamError,
 )
+from tests.common.http1.scripted import echo_application
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 OK = HEAD + b"Content-Length: 2\r\n\r\nok"
@@ -46,27 +46,6 @@ async def pieces(*chunks):
 
 
 # --- with a real server ---------------------------------------------------------------------------------------------
-
-
-async def echo(request: web.Request) -> web.StreamResponse:
-    body = await request.read()
-    if request.query.get("stream"):
-        response = web.StreamResponse(headers={"X-Method": request.method})
-        await response.prepare(request)
-        for start in range(0, len(body), 10_000):
-            await response.write(body[start : start + 10_000])
-        return response
-    return web.Response(body=body, headers={"X-Method": request.method})
-
-
-@pytest.fixture
-async def real():
-    app = web.Application(client_max_size=1 << 24)
-    app.router.add_route("*", "/", echo)
-    server = TestServer(app)
-    await server.start_server()
-    yield f"http://127.0.0.1:{server.port}"
-    await server.close()
 
 
 @pytest.mark.parametrize("target", [b"/", b"/?stream=1"])
@@ -632,9 +611,7 @@ def certificate(tmp_path_factory):
 async def tls_port(certificate):
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate)
-    app = web.Application(client_max_size=1 << 24)
-    app.router.add_route("*", "/", echo)
-    runner = web.AppRunner(app)
+    runner = web.AppRunner(echo_application())
     await runner.setup()
     await web.TCPSite(runner, "localhost", 0, ssl_context=context).start()
     yield runner.addresses[0][1]

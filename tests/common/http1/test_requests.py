@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from common.http1 import InvalidRequest, UpstreamClosed
+from common.http1 import InvalidRequest, Timeouts, UpstreamClosed
 from common.http1.pool import parse_address
 from common.http1.request import encode_head
 
@@ -202,6 +202,54 @@ async def test_early_answer_in_pieces_is_read_to_its_end(upstream, connect):
     assert response.complete is None
     go_on.set()
     assert await response.read(100) == b"nono"
+    assert (pool.idle, pool.in_flight) == (0, 0)
+
+
+@pytest.mark.parametrize("length", [None, 8_000_000])
+async def test_upstream_may_answer_while_it_reads(real, connect, length):
+    """A service that transforms a stream answers from its first byte on; the rest of the request still goes there."""
+
+    async def body():
+        for _ in range(80):
+            yield b"x" * 100_000
+
+    pool = connect(real)
+    response = await pool.request("POST", b"/mirror", [], body(), body_length=length)
+    assert len(await response.read(1 << 24)) == 8_000_000
+    assert (pool.idle, pool.in_flight) == (1, 0)
+
+
+async def test_silence_while_the_request_is_paused_is_not_held_against_an_upstream_that_answers_early(real, connect):
+    go_on = asyncio.Event()
+
+    async def body():
+        yield b"first"
+        await go_on.wait()
+        yield b"last"
+
+    pool = connect(real)
+    response = await pool.request("POST", b"/mirror", [], body(), timeouts=Timeouts(idle=0.05))
+    assert await anext(response) == b"first"
+    await asyncio.sleep(0.2)  # four idle times
+    go_on.set()
+    assert await response.read(100) == b"last"
+    assert pool.idle == 1
+
+
+async def test_what_a_body_raises_after_an_early_answer_reaches_its_reader(real, connect):
+    answered = asyncio.Event()
+
+    async def body():
+        yield b"first"
+        await answered.wait()
+        raise LookupError("the client left")
+
+    pool = connect(real)
+    response = await pool.request("POST", b"/mirror", [], body())
+    assert await anext(response) == b"first"
+    answered.set()
+    with pytest.raises(LookupError):
+        await anext(response)
     assert (pool.idle, pool.in_flight) == (0, 0)
 
 
