@@ -1,0 +1,66 @@
+"""`gatehouse`: the command line. A command is imported when it is used, so that `status` does not wait for Alembic."""
+
+import sys
+from importlib import import_module
+
+import click
+
+# Command → its module in this package and one line about it; `commands` is what `--help` lists, in this order.
+_COMMANDS = {
+    "up": "Start the whole stack and show how to use it.",
+    "down": "Stop the stack and wait until nothing of it runs.",
+    "restart": "Replace the workers of all services, or of one, without losing a request.",
+    "status": "Show what runs, since when, and whether it is ready.",
+    "logs": "Show the logs of all parts, in the order of time.",
+    "doctor": "Check this machine and this stack, and say what to do.",
+    "migrate": "Bring the database to the newest schema.",
+    "dev": "Start the stack and reload services when their source changes.",
+    "serve": "Run one service in the foreground.",
+}
+_HIDDEN = {"serve"}
+
+
+class Commands(click.Group):
+    """A group whose commands are in `ops.cli.<name>`, as `command`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return [name for name in _COMMANDS if name not in _HIDDEN]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - the same
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = import_module(f"ops.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _COMMANDS[name]) for name in self.list_commands(ctx)])
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="gatehouse")
+def cli() -> None:
+    """Gatehouse: an API platform from one command.
+
+    State is kept in GATEHOUSE_VAR (default: var). `gatehouse COMMAND --help` says more about each.
+    """
+
+
+def main() -> None:
+    """Exit status 0 done, 1 failed with one clear sentence on stderr, 2 wrong usage."""
+    from common.settings import SettingsError  # noqa: PLC0415 - `--help` needs neither
+    from ops.stack.errors import StackError  # noqa: PLC0415
+
+    try:
+        cli(standalone_mode=True, prog_name="gatehouse")
+    except (StackError, SettingsError) as error:
+        for line in str(error).splitlines():
+            click.echo(f"{click.style('error:', fg='red', bold=True)} {line}", err=True)
+        sys.exit(1)
+    except BrokenPipeError:  # `gatehouse logs | head`
+        sys.stdout = None
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
