@@ -1,0 +1,57 @@
+"""Inherited sockets and notifications, as systemd would give and take them."""
+
+import asyncio
+import signal
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .conftest import Start
+
+# What systemd does between fork and exec: our listening socket becomes descriptor 3.
+_LAUNCH = """
+import os, sys
+os.dup2({fd}, 3, inheritable=True)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES="{name}")
+os.execv(sys.executable, [sys.executable, "-m", "sample"])
+"""
+
+
+async def _activated(start: "Start", name: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        launcher = ("-c", _LAUNCH.format(fd=listening.fileno(), name=name))
+        sample = await start(launcher=launcher, inherit=(listening.fileno(),), port=1, version="activated")
+        client = sample.client(listening.getsockname()[1])
+        assert (await client.request("POST", "/")).json()["version"] == "activated"
+        sample.signal(signal.SIGHUP)
+        await sample.saying("sample: ready", times=2)
+        await client.request("POST", "/")
+        client = sample.client(listening.getsockname()[1])
+        assert (await client.request("GET", "/ready")).json() == {"retiring": False}
+        sample.signal(signal.SIGINT)
+        assert await sample.ended() == 0
+
+
+async def test_socket_named_after_a_listener_is_used(start: "Start") -> None:
+    await _activated(start, "http")
+
+
+async def test_socket_with_the_units_name_is_used_in_order(start: "Start") -> None:
+    await _activated(start, "sample.socket")
+
+
+async def test_service_manager_hears_ready_reloading_stopping(start: "Start", tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.setblocking(False)
+        sample = await start(environ={"NOTIFY_SOCKET": str(tmp_path / "notify")})
+        sample.signal(signal.SIGHUP)
+        await sample.saying("sample: ready", times=2)
+        sample.signal(signal.SIGTERM)
+        assert await sample.ended() == 0
+        loop = asyncio.get_running_loop()
+        heard = [(await loop.sock_recv(manager, 200)).decode() for _ in range(4)]
+    assert heard[0] == "READY=1"
+    assert heard[1].startswith("RELOADING=1\nMONOTONIC_USEC=")
+    assert heard[2:] == ["READY=1", "STOPPING=1"]
