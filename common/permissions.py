@@ -11,8 +11,8 @@ from uuid import UUID
 
 PERMISSION = re.compile(r"(\*|[a-z][a-z0-9_-]{0,62}):(read|write|manage)")
 
-# Everyone may look after their own account; what differs is the organization's data.
-_SELF = frozenset({"account:read", "account:write"})
+# Everyone may look after their own account and API keys; what differs is the organization's data.
+_SELF = frozenset({"account:read", "account:write", "keys:read", "keys:write"})
 
 ROLES: dict[str, frozenset[str]] = {
     "admin": frozenset({"*:read", "*:write", "*:manage"}),

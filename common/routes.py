@@ -20,6 +20,7 @@ from common.errors import (
     RequestTimeout,
     Unauthorized,
     UnsupportedMediaType,
+    ValidationError,
 )
 from common.identity import IDENTITY
 from common.validation import validate
@@ -49,6 +50,7 @@ class Route:
     summary: str
     permission: str | Access
     body: type[BaseModel] | None = None
+    is_body_optional: bool = False  # a request without a body is taken for one with `{}`
     query: type[BaseModel] | None = None
     answer: type[BaseModel] | None = None
     status: int = 200
@@ -80,7 +82,9 @@ def _adapter(route: Route) -> Callable[[web.Request], Awaitable[web.StreamRespon
         if route.query is not None:
             arguments["query"] = validate(route.query, query_values(request))
         if route.body is not None:
-            arguments["body"] = validate(route.body, await read_json(request, route.body_bytes_max))
+            is_left_out = route.is_body_optional and not request.body_exists
+            value = {} if is_left_out else await read_json(request, route.body_bytes_max)
+            arguments["body"] = validate(route.body, value)
         return _answer(route, await route.handler(request, **arguments))
 
     return handle
@@ -110,13 +114,15 @@ def query_values(request: web.Request) -> dict[str, Any]:
 
 
 async def read_json(request: web.Request, bytes_max: int) -> Any:
-    """The parsed body. Raises 415, 413 (without reading it all) or 400."""
+    """The parsed body. Raises 415, 413 (without reading it all), 400, or 422 for a number beyond all bounds."""
     if request.content_type != "application/json" and not request.content_type.endswith("+json"):
         raise UnsupportedMediaType
     raw = await read_body(request, bytes_max)
     try:
         return json.loads(raw)
     except orjson.JSONDecodeError as error:
+        if "number is infinity" in str(error):  # 1e400 is JSON, though no number that anything here could hold
+            raise ValidationError({"body": ["Numbers must be finite"]}) from None
         raise BadRequest("Malformed JSON", detail=str(error)) from None
 
 

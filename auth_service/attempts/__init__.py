@@ -1,0 +1,1 @@
+"""Attempts at a secret: reserved before the secret is looked at, refunded when it was right."""

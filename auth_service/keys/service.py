@@ -1,0 +1,111 @@
+"""Making, ending and resolving API keys."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+import asyncpg
+import structlog
+from aiohttp import web
+
+from auth_service.callers import gone, own_user
+from auth_service.clock import Clock
+from auth_service.keys import secret, store
+from auth_service.keys.models import Key, NewKey
+from auth_service.keys.secret import Pepper
+from auth_service.revocations.store import append
+from auth_service.revocations.wakes import Wakes
+from common.errors import NotFound, Unauthorized, ValidationError
+from common.identity import Identity
+from common.postgres import Database
+from common.validation import PageQuery
+
+log = structlog.get_logger()
+# Longer than an edge remembers a key, by far.
+_REVOCATION_KEPT = timedelta(days=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keys:
+    """Raises ServiceUnavailable when the database is away."""
+
+    database: Database
+    pepper: Pepper
+    wakes: Wakes
+    clock: Clock
+
+    async def create(self, identity: Identity, new: NewKey) -> tuple[Key, str]:
+        """The stored key and its text, which nobody can ask for again. Raises ValidationError."""
+        now, user = self.clock(), own_user(identity)
+        scopes = _within(identity, new)
+        if new.expires_at is not None and new.expires_at <= now:
+            raise ValidationError({"expiresAt": ["Expires at must be in the future"]})
+        text = secret.make()
+        async with self.database.transaction() as conn:
+            try:
+                key_id = await store.insert(
+                    conn,
+                    org=identity.org,
+                    user=user,
+                    name=new.name,
+                    hash_=self.pepper.hash(text),
+                    pepper_id=self.pepper.id,
+                    preview=secret.preview(text),
+                    scopes=scopes,
+                    created_at=now,
+                    expires_at=new.expires_at,
+                )
+            except asyncpg.ForeignKeyViolationError:
+                raise gone() from None
+            key = await store.find(conn, user, identity.org, key_id)
+        if key is None:
+            raise gone()
+        log.info("api_key_created", user=user, key=key_id)
+        return key, text
+
+    async def list(self, identity: Identity, query: PageQuery) -> tuple[list[Key], int]:
+        async with self.database.connection() as conn:
+            return await store.page(conn, own_user(identity), identity.org, limit=query.per_page, offset=query.offset)
+
+    async def get(self, identity: Identity, key_id: UUID) -> Key:
+        """Raises NotFound for somebody else's, too."""
+        async with self.database.connection() as conn:
+            key = await store.find(conn, own_user(identity), identity.org, key_id)
+        if key is None:
+            raise NotFound
+        return key
+
+    async def revoke(self, identity: Identity, key_id: UUID) -> None:
+        """Raises NotFound for somebody else's, too."""
+        now, user = self.clock(), own_user(identity)
+        async with self.database.transaction() as conn:
+            if not await store.revoke(conn, user, identity.org, key_id, now):
+                raise NotFound
+            seq = await append(conn, "key", [key_id], now + _REVOCATION_KEPT)
+        self.wakes.notify(seq)
+        log.info("api_key_revoked", user=user, key=key_id)
+
+    async def resolve(self, text: str) -> Key:
+        """The live key with this text. Raises Unauthorized."""
+        invalid = Unauthorized("Invalid API key")
+        if not secret.is_well_formed(text):
+            raise invalid
+        async with self.database.connection() as conn:
+            key = await store.resolve(conn, self.pepper.hash(text), self.clock())
+        if key is None:
+            raise invalid
+        return key
+
+
+def _within(identity: Identity, new: NewKey) -> list[str] | None:
+    """The new key's scopes, which never exceed the caller's permissions. Raises ValidationError."""
+    if new.scopes is None:
+        # A session's key grows and shrinks with its owner's role; a key's key has what that key has now, and no more.
+        return None if identity.key is None else sorted(identity.permissions)
+    scopes = sorted(set(new.scopes))
+    if missing := [scope for scope in scopes if not identity.allows(scope)]:
+        raise ValidationError({"scopes": [f"You do not hold {scope} yourself" for scope in missing]})
+    return scopes
+
+
+KEYS: web.AppKey[Keys] = web.AppKey("keys", Keys)
