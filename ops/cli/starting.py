@@ -27,6 +27,8 @@ def here(*, watches: bool = False, report_to: int | None = None) -> None:
         asyncio.run(Controller(read, story, watches=watches).run())
     except StackError as error:
         story.tell("failed", message=str(error))
+        if report_to is not None:
+            sys.exit(1)  # who started us says it
         raise
 
 

@@ -208,7 +208,7 @@ class Controller:
         await self._backends.stop()
         self._control.close()
         if was_running:
-            self.story.tell("end", title="Stopped", note="", seconds=time.monotonic() - started)
+            self.story.tell("end", title="Stopped", note="", seconds=round(time.monotonic() - started, 3))
 
     # Asked over the control socket
 

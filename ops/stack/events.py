@@ -55,6 +55,8 @@ def to_log(place: Place) -> Listener:
         fields = {key: value for key, value in event.items() if key not in {"event", "summary"}}
         if event["event"] == "begin":
             return
+        if "message" in fields:
+            fields["message"] = "; ".join(fields["message"].splitlines())
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         line = {"time": now, "level": level, "service": "gatehouse", "event": _NAMES[event["event"]], **fields}
         append(place, "gatehouse", json.dumps(line) + "\n")

@@ -25,25 +25,28 @@ def source_folders() -> list[Path]:
     return [_ROOT / package for package in ("common", *MODULES.values())]
 
 
-def concerned(paths: Iterable[Path]) -> list[str]:
+def concerned_packages(paths: Iterable[str]) -> set[str]:
+    """The top-level packages that these files belong to."""
+    return {Path(path).relative_to(_ROOT).parts[0] for path in paths if Path(path).is_relative_to(_ROOT)}
+
+
+def concerned(paths: Iterable[str]) -> list[str]:
     """The services that are made of these files; `common` is in all of them."""
-    packages = {path.relative_to(_ROOT).parts[0] for path in paths if path.is_relative_to(_ROOT)}
-    if "common" in packages:
-        return list(SERVICES)
-    return [name for name in SERVICES if MODULES[name] in packages]
+    packages = concerned_packages(paths)
+    return [name for name in SERVICES if packages & {"common", MODULES[name]}]
 
 
 async def watch(reload: Reload, story: Story) -> None:
     """Until cancelled. What changes while a reload is under way is the next one."""
     async for changes in awatch(*source_folders(), watch_filter=SourceFilter()):
-        paths = sorted({Path(path) for _, path in changes})
+        paths = sorted({path for _, path in changes})
         names = concerned(paths)
         story.say(f"{_shown(paths)} changed: reloading {', '.join(names)}")
         for name, refusal in (await reload(names)).items():
             story.say(refusal or f"{name} reloaded")
 
 
-def _shown(paths: list[Path]) -> str:
-    shown = [str(path.relative_to(_ROOT)) for path in paths[:_FILES_SHOWN]]
+def _shown(paths: list[str]) -> str:
+    shown = [str(Path(path).relative_to(_ROOT)) for path in paths[:_FILES_SHOWN]]
     more = len(paths) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")
