@@ -104,7 +104,10 @@ async def require_service_key(request: web.Request, handler: Handler) -> web.Str
     offered = request.headers.get("Authorization", "").encode()
     if not hmac.compare_digest(offered, f"ApiKey {request.app[SERVICE_KEY]}".encode()):
         raise errors.Unauthorized("This service answers the edge only")
-    identity = from_headers(request.headers)
+    try:
+        identity = from_headers(request.headers)
+    except ValueError as error:
+        raise errors.BadRequest("The identity headers are malformed", detail=str(error)) from None
     if identity is not None:
         request[IDENTITY] = identity
     return await handler(request)

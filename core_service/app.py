@@ -41,9 +41,14 @@ async def build(worker: Worker) -> dict[str, web.BaseRunner]:
     settings = load(CoreSettings)
     logs.configure("core", settings.log_level)
     app = create_app(settings, runtime=worker)
-    app.on_response_prepare.append(worker.announce_closing)
-    worker.snapshot = lambda: snapshot(app[METRICS].registry)
+    observe(app, worker)
     return {"http": web.AppRunner(app, access_log=None, shutdown_timeout=settings.shutdown_seconds)}
+
+
+def observe(app: web.Application, worker: Worker) -> None:
+    """Gives the worker its metrics, and clients the word that it retires."""
+    worker.snapshot = lambda: snapshot(app[METRICS].registry)
+    app.on_response_prepare.append(worker.announce_closing)
 
 
 def create_app(settings: CoreSettings, *, runtime: Runtime) -> web.Application:
@@ -102,10 +107,16 @@ def _purging(settings: CoreSettings) -> Callable[[web.Application], AsyncIterato
             tasks = [asyncio.create_task(purger.run()), asyncio.create_task(purger.listen(app[VALKEY]))]
             yield
             for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+                await stop(task)
 
     return run
+
+
+async def stop(task: asyncio.Task[None]) -> None:
+    """Cancels until it helps: redis-py loses a cancellation that arrives while it subscribes."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=0.1)
 
 
 async def _check_database(app: web.Application) -> None:

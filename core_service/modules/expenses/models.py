@@ -32,7 +32,7 @@ def _decimal(value: Any) -> Decimal:
     A number is taken by its shortest decimal text: up to 15 digits (amounts have 12) that is what the client wrote.
     """
     if isinstance(value, float):
-        return Decimal(repr(value)).normalize()
+        return Decimal(repr(value))
     if isinstance(value, int) and not isinstance(value, bool):
         return Decimal(value)
     if isinstance(value, str) and _DECIMAL.fullmatch(value):
