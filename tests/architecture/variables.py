@@ -63,12 +63,9 @@ def _looked_up(node: ast.AST) -> Iterator[str]:
     elif isinstance(node, ast.Compare) and "environ" in ast.unparse(node.comparators[0]):
         candidates = [node.left]
     for candidate in candidates:
-        if (
-            isinstance(candidate, ast.Constant)
-            and isinstance(candidate.value, str)
-            and _NAME.fullmatch(candidate.value)
-        ):
-            yield candidate.value
+        text = candidate.value if isinstance(candidate, ast.Constant) else None
+        if isinstance(text, str) and _NAME.fullmatch(text):
+            yield text
 
 
 def _called(function: ast.expr) -> str:
