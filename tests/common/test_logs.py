@@ -1,0 +1,73 @@
+"""Log lines: one JSON object each, complete, without secrets."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+from common.logs import LineWriter
+
+PROGRAM = """
+import logging, structlog
+from uuid import uuid4
+from common import logs
+
+logs.configure("sample", "INFO")
+log = structlog.get_logger()
+with structlog.contextvars.bound_contextvars(request_id="req_12345678"):
+    log.info("first", count=1, password="hunter2", authorization="ApiKey hunter2", id=uuid4(), odd=object())
+log.debug("unseen")
+logging.getLogger("library").warning("from %s", "afar")
+try:
+    1 / 0
+except ZeroDivisionError:
+    log.exception("broken")
+"""
+
+
+def lines_of(program: str) -> list[dict[str, Any]]:
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, timeout=30)
+    assert done.stderr == b""
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_lines_are_json_with_time_level_service_and_request_id() -> None:
+    first, library, broken = lines_of(PROGRAM)
+    assert list(first)[:4] == ["time", "level", "service", "event"]
+    assert (first["level"], first["service"], first["event"], first["count"]) == ("info", "sample", "first", 1)
+    assert first["request_id"] == "req_12345678"
+    assert (library["level"], library["message"], library["logger"]) == ("warning", "from afar", "library")
+    assert broken["level"] == "error"
+    assert "ZeroDivisionError" in broken["exception"]
+
+
+def test_secrets_are_redacted_should_one_slip_in() -> None:
+    first = lines_of(PROGRAM)[0]
+    assert (first["password"], first["authorization"]) == ("[redacted]", "[redacted]")
+
+
+async def test_lines_leave_in_one_write_soon_after() -> None:
+    read, write = os.pipe()
+    os.set_blocking(read, False)
+    try:
+        writer = LineWriter(write)
+        arrived = asyncio.Event()
+        asyncio.get_running_loop().add_reader(read, arrived.set)
+        for number in range(3):
+            writer.write(str(number).encode())
+        async with asyncio.timeout(5):
+            await arrived.wait()
+        assert os.read(read, 100) == b"0\n1\n2\n"
+    finally:
+        asyncio.get_running_loop().remove_reader(read)
+        os.close(read)
+        os.close(write)
+
+
+def test_writing_to_nobody_does_not_fail() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    LineWriter(write).write(b"lost")
+    os.close(write)

@@ -1,0 +1,75 @@
+"""Settings: one order of sources, every fault at once."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import AliasChoices, Field
+
+from common.settings import CommaList, Settings, SettingsError, load, names, weakness
+
+
+class Sample(Settings):
+    port: int = Field(80, validation_alias=AliasChoices("SAMPLE_PORT", "PORT"))
+    secret: str = ""
+    hosts: CommaList = ()
+
+    def faults(self) -> list[str]:
+        return [] if self.secret else ["SECRET: must be set"]
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    """An environment of nothing but where the other sources are."""
+    (tmp_path / "var" / "secrets").mkdir(parents=True)
+    (tmp_path / ".env").touch()
+    return {"GATEHOUSE_VAR": str(tmp_path / "var"), "GATEHOUSE_ENV_FILE": str(tmp_path / ".env")}
+
+
+def test_sources_override_one_another_in_order(tmp_path: Path, environ: dict[str, str]) -> None:
+    (tmp_path / ".env").write_text("SECRET=dotenv\n")
+    assert load(Sample, environ).secret == "dotenv"
+    (tmp_path / "var" / "secrets" / "SECRET").write_text("stored\n")
+    assert load(Sample, environ).secret == "stored"
+    (tmp_path / "mounted").write_text("file\n")
+    environ["SECRET_FILE"] = str(tmp_path / "mounted")
+    assert load(Sample, environ).secret == "file"
+    environ["SECRET"] = "process"
+    assert load(Sample, environ).secret == "process"
+    environ["SECRET"] = ""
+    assert load(Sample, environ).secret == "file"
+
+
+def test_every_fault_is_named_at_once(environ: dict[str, str]) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(Sample, {**environ, "PORT": "http", "LOG_LEVEL": "LOUD"})
+    assert {line.partition(":")[0] for line in str(caught.value).splitlines()} == {"PORT", "LOG_LEVEL", "SECRET"}
+
+
+def test_missing_secret_file_is_named(environ: dict[str, str]) -> None:
+    with pytest.raises(SettingsError, match="SECRET_FILE: /nowhere does not exist"):
+        load(Sample, {**environ, "SECRET_FILE": "/nowhere"})
+
+
+def test_first_alias_wins(environ: dict[str, str]) -> None:
+    assert load(Sample, {**environ, "SECRET": "x", "PORT": "1", "SAMPLE_PORT": "2"}).port == 2
+    assert names(Sample)["port"] == ("SAMPLE_PORT", "PORT")
+    assert names(Sample)["secret"] == ("SECRET",)
+
+
+@pytest.mark.parametrize("text", ["a, b,", '["a", "b"]', ' ["a","b"]'])
+def test_lists_are_written_with_commas_or_as_json(environ: dict[str, str], text: str) -> None:
+    assert load(Sample, {**environ, "SECRET": "x", "HOSTS": text}).hosts == ("a", "b")
+
+
+def test_malformed_json_list_is_a_fault(environ: dict[str, str]) -> None:
+    with pytest.raises(SettingsError, match="HOSTS"):
+        load(Sample, {**environ, "SECRET": "x", "HOSTS": "[a"})
+
+
+@pytest.mark.parametrize("secret", ["", "short", "x" * 64, "changeme-" * 8, "your-secret-key-of-32-characters!!"])
+def test_weak_secret_is_recognised(secret: str) -> None:
+    assert weakness(secret)
+
+
+def test_random_secret_is_strong() -> None:
+    assert weakness("nS0c5Vb2Xq9LrT7wYkPz3HdJ8mGfA1eU") is None
