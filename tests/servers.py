@@ -28,7 +28,7 @@ def running_postgres(var: Path) -> Iterator[str]:
     if given := os.environ.get("TEST_DATABASE_URL"):
         yield given
         return
-    with Postgres(var, secrets.ensure(var, {}), servers=_servers(), durable=False) as postgres:
+    with Postgres(var, secrets.ensure(var, {}), servers=servers(), durable=False) as postgres:
         yield postgres.url
 
 
@@ -38,10 +38,10 @@ def running_valkey(var: Path) -> Iterator[str]:
     if given := os.environ.get("TEST_REDIS_URL"):
         yield given
         return
-    with Valkey(var, secrets.ensure(var, {}), servers=_servers()) as valkey:
+    with Valkey(var, secrets.ensure(var, {}), servers=servers()) as valkey:
         yield valkey.url
 
 
-def _servers() -> Servers:
+def servers() -> Servers:
     """`SERVERS=system` (make test SERVERS=system) means the machine's own programs."""
     return cast("Servers", os.environ.get("SERVERS") or "embedded")
