@@ -140,6 +140,8 @@ async def open_edge(
         revocations = Revocations(auth)
         jwks = Jwks(auth.jwks)
         tokens = Tokens(jwks, revocations, issuer=loaded.jwt_issuer, audience=loaded.jwt_audience)
+        # Once before we are ready. When auth is not there yet, tokens are answered 503 until it is.
+        await asyncio.gather(revocations.read(), jwks.refresh())
         _run(resources, revocations.follow())
         _run(resources, jwks.follow())
         if redis is not None:

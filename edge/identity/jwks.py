@@ -31,8 +31,8 @@ class Jwks:
     async def follow(self) -> None:
         """Keeps the set fresh for ever; until it was read once, tries again soon."""
         while True:
-            await self.refresh()
             await asyncio.sleep(_REFRESH_SECONDS if self._reached else _RETRY_SECONDS)
+            await self.refresh()
 
     async def key(self, kid: str) -> Ed25519PublicKey:
         """Raises Unauthorized for a kid the auth service does not know, ServiceUnavailable when it cannot be asked."""

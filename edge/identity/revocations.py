@@ -65,23 +65,26 @@ class Revocations:
     async def follow(self) -> None:
         """Reads the feed for ever."""
         while True:
-            pause = _POLL_SECONDS
-            try:
-                await self._read()
-                self._note(failing=False)
-            except asyncio.CancelledError:
-                raise
-            except ApiError as error:
-                self._note(failing=True, detail=error.detail)
-                pause = _RETRY_SECONDS
-            except Exception:
-                log.exception("revocation_feed_failed")
+            pause = _POLL_SECONDS if await self.read() else _RETRY_SECONDS
             self._wake.clear()
             try:
                 async with asyncio.timeout(pause):
                     await self._wake.wait()
             except TimeoutError:
                 continue
+
+    async def read(self) -> bool:
+        """Reads what is new; False when the auth service cannot be asked. Also called once before we are ready."""
+        try:
+            await self._read()
+        except ApiError as error:
+            self._note(failing=True, detail=error.detail)
+            return False
+        except Exception:
+            log.exception("revocation_feed_failed")
+            return False
+        self._note(failing=False)
+        return True
 
     async def listen(self, redis: Redis) -> None:
         """Turns each published wake-up into an early read, for ever; without Valkey the poll remains."""
