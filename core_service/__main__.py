@@ -1,3 +1,5 @@
+"""`python -m core_service`: the parent of its workers."""
+
 import sys
 
 from common import supervisor
