@@ -139,6 +139,5 @@ async def build(worker: Worker) -> Mapping[str, web.BaseRunner]:
     settings = load(AuthSettings)
     logs.configure("auth", settings.log_level)
     app = create_app(settings, runtime=worker)
-    app.on_response_prepare.append(worker.announce_closing)
     worker.snapshot = lambda: metrics.snapshot(app[METRICS].registry)
     return {"http": web.AppRunner(app, access_log=None)}

@@ -24,6 +24,8 @@ class Runtime(Protocol):
     @property
     def count(self) -> int: ...
     async def merged_metrics(self) -> list[Family]: ...
+    async def announce_closing(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
+        """For `app.on_response_prepare`: while retiring, every answer ends its connection."""
 
 
 RUNTIME: web.AppKey[Runtime] = web.AppKey("runtime", Runtime)

@@ -40,6 +40,7 @@ def create_service(name: str, *, service_key: str, runtime: Runtime, checks: Map
     app[RUNTIME] = runtime
     app[_REQUEST_IDS] = RequestIds()
     app.on_response_prepare.append(_add_headers)
+    app.on_response_prepare.append(runtime.announce_closing)
     add_health(app, name, checks)
     return app
 
@@ -127,8 +128,6 @@ async def _add_headers(request: web.Request, response: web.StreamResponse) -> No
         response.headers["X-Request-ID"] = request[REQUEST_ID]
     if TEMPLATE in request:
         response.headers[ROUTE_HEADER] = request[TEMPLATE]
-    if request.app[RUNTIME].retiring:
-        response.force_close()
 
 
 def error_response(request: web.Request, error: ApiError) -> web.Response:

@@ -71,8 +71,9 @@ class Worker:
         workers: list[dict[str, Any]] = (await self._link.ask("status"))["workers"]
         return workers
 
-    async def announce_closing(self, _request: web.BaseRequest, response: web.StreamResponse) -> None:
+    async def announce_closing(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
         """For `app.on_response_prepare`: while retiring, every answer ends its connection."""
+        del request  # the signal's signature
         if self.retiring and response.status != 101:
             response.force_close()
             # The signal comes after aiohttp has chosen the header.

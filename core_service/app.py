@@ -46,9 +46,8 @@ async def build(worker: Worker) -> dict[str, web.BaseRunner]:
 
 
 def observe(app: web.Application, worker: Worker) -> None:
-    """Gives the worker its metrics, and clients the word that it retires."""
+    """Gives the worker its metrics to send."""
     worker.snapshot = lambda: snapshot(app[METRICS].registry)
-    app.on_response_prepare.append(worker.announce_closing)
 
 
 def create_app(settings: CoreSettings, *, runtime: Runtime) -> web.Application:
