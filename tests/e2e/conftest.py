@@ -103,7 +103,7 @@ class Stack:
 
     def pid(self, name: str) -> int:
         """Of the service's supervisor, or of PostgreSQL or Valkey."""
-        return next(entry["pid"] for entry in self.entries() if name in (entry["name"], entry["title"]))
+        return next(entry["pid"] for entry in self.entries() if name in (entry["name"], entry.get("title")))
 
     def entries(self) -> list[dict[str, Any]]:
         status = self.status()
