@@ -5,6 +5,8 @@ from importlib import import_module
 
 import click
 
+from ops.stack.errors import StackError
+
 # Command → its module in this package and one line about it; `commands` is what `--help` lists, in this order.
 _COMMANDS = {
     "up": "Start the whole stack and show how to use it.",
@@ -48,12 +50,9 @@ def cli() -> None:
 
 def main() -> None:
     """Exit status 0 done, 1 failed with one clear sentence on stderr, 2 wrong usage."""
-    from common.settings import SettingsError  # noqa: PLC0415 - `--help` needs neither
-    from ops.stack.errors import StackError  # noqa: PLC0415
-
     try:
         cli(standalone_mode=True, prog_name="gatehouse")
-    except (StackError, SettingsError) as error:
+    except StackError as error:
         for line in str(error).splitlines():
             click.echo(f"{click.style('error:', fg='red', bold=True)} {line}", err=True)
         sys.exit(1)

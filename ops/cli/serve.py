@@ -30,7 +30,8 @@ def _reloading(words: list[str], module: str) -> int:
 
     from watchfiles import watch  # noqa: PLC0415
 
-    from ops.stack.watch import SourceFilter, concerned_packages, source_folders  # noqa: PLC0415
+    from ops.stack.place import MODULES  # noqa: PLC0415
+    from ops.stack.watch import SourceFilter, concerned, source_folders  # noqa: PLC0415
 
     process = subprocess.Popen(words)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -39,7 +40,7 @@ def _reloading(words: list[str], module: str) -> int:
 
     def follow() -> None:
         for changes in watch(*source_folders(), watch_filter=SourceFilter(), stop_event=ended, raise_interrupt=False):
-            if {"common", module} & concerned_packages(path for _, path in changes):
+            if any(MODULES[name] == module for name in concerned(path for _, path in changes)):
                 process.send_signal(signal.SIGHUP)
 
     threading.Thread(target=follow, daemon=True).start()

@@ -47,6 +47,9 @@ def in_background() -> None:
     with os.fdopen(reading) as reports:
         try:
             _follow(reports, place)
+        except StackError:
+            process.wait()
+            raise
         except KeyboardInterrupt:
             process.send_signal(signal.SIGINT)
             process.wait()

@@ -7,7 +7,6 @@ from typing import Any, Protocol
 
 import click
 from rich.console import Console
-from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -15,6 +14,7 @@ from rich.text import Text
 from ops.stack.events import Event
 
 _BOX_MARGIN = 6
+_LABEL_WIDTH = 8
 _NOTE_SECONDS_MIN = 0.05
 
 
@@ -36,8 +36,8 @@ def plain_teller(event: Event) -> None:
             click.echo(event["text"])
         case "ready":
             rows = _rows(event["summary"])
-            width = max(len(label) for label, _ in rows)
-            click.echo("\nGatehouse is ready\n" + "\n".join(f"  {label:<{width}}  {value}" for label, value in rows))
+            click.echo("\nGatehouse is ready\n")
+            click.echo("\n".join(f"  {label:<{_LABEL_WIDTH}}  {value}" for label, value in rows))
             click.echo("\n".join(_after(event["summary"])))
     sys.stdout.flush()
 
@@ -80,7 +80,8 @@ class TerminalTeller:
             self._console.print(Panel(_table(rows), title="Gatehouse is ready", expand=False, border_style="green"))
         else:  # a border would cut values that are there to be copied
             self._console.print(Text("Gatehouse is ready", style="bold green"))
-            self._console.print(Padding(_table(rows), (0, 2)), soft_wrap=True)
+            for label, value in rows:
+                self._console.print(Text(f"  {label:<{_LABEL_WIDTH}}  {value}"), soft_wrap=True)
         # Never inside a border, never wrapped by us: the terminal wraps it so that it copies as one line.
         for line in _after(summary):
             self._console.print(Text(line), soft_wrap=True)

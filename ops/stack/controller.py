@@ -99,7 +99,7 @@ class Controller:
         for service in self.services.values():
             await asyncio.to_thread(service.end_leftover, _LEFTOVER_SECONDS)
         answer = await preparing.check()
-        if faults := {**answer["faults"], **self._configuration.faults}:
+        if faults := {**self._configuration.faults, **answer["faults"], **self._configuration.faults}:
             raise StackError("\n".join(f"{name}: {text}" if text else name for name, text in faults.items()))
         self._plans = {name: parse(json.dumps(plan).encode()) for name, plan in answer["plans"].items()}
         _probe_ports(self._plans)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common import settings
+from common.settings import SettingsError
 from ops.stack.errors import StackError
 
 SERVICES = ("edge", "auth", "core")
@@ -24,8 +25,14 @@ class Place(NamedTuple):
 
     @classmethod
     def find(cls, environ: Mapping[str, str] | None = None) -> "Place":
-        """From GATEHOUSE_VAR, wherever settings are read; `var` below the working directory without it."""
-        given = settings.variable("GATEHOUSE_VAR", environ) or "var"
+        """From GATEHOUSE_VAR, wherever settings are read; `var` below the working directory without it.
+
+        Raises StackError when those places cannot be read.
+        """
+        try:
+            given = settings.variable("GATEHOUSE_VAR", environ) or "var"
+        except SettingsError as error:
+            raise StackError(str(error)) from None
         # Not resolve(): var may be a link, and its own name is what people know.
         return cls(Path(os.path.abspath(Path(given).expanduser())))  # noqa: PTH100
 
@@ -64,7 +71,7 @@ class Place(NamedTuple):
                 folder.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise StackError(
-                f"{error.filename} cannot be made: {error.strerror}; GATEHOUSE_VAR names the place"
+                f"{error.filename} cannot be made: {error.strerror}; set GATEHOUSE_VAR to another place"
             ) from None
 
     @contextmanager

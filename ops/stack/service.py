@@ -72,8 +72,9 @@ class Service:
     async def wait_ready(self) -> None:
         """Until every worker of it serves. Raises StackError with its own reason when it gives up."""
         if not await self._settle(BOOT_SECONDS_MAX):
-            said = self._said() or ["it said nothing"]
-            raise StackError("\n".join(f"{self.name} did not start: {line}" for line in said))
+            said, trace = self._said(), self._trace()
+            reasons = [f"{self.name} did not start: {line}" for line in said or ["it said nothing"]]
+            raise StackError("\n".join([*reasons, *([f"{trace} (see {self._place.log(self.name)})"] if trace else [])]))
         self.state = "ready"
 
     async def reload(self) -> str | None:
@@ -176,9 +177,16 @@ class Service:
             self._log_start = self._place.log(self.name).stat().st_size
 
     def _said(self) -> list[str]:
-        """The supervisor's own sentences since the mark, without its name; its workers' lines are JSON."""
+        """The supervisor's own sentences since the mark, without its name."""
+        prefix = f"{self._module}: "
+        return [line.removeprefix(prefix) for line in self._new_lines() if line.startswith(prefix)]
+
+    def _trace(self) -> str:
+        """The last line of a worker's stack trace, which says what went wrong; its ordinary lines are JSON."""
+        lines = [line for line in self._new_lines() if line and not line.startswith(("{", " ", f"{self._module}: "))]
+        return lines[-1] if lines else ""
+
+    def _new_lines(self) -> list[str]:
         with self._place.log(self.name).open("rb") as log:
             log.seek(self._log_start)
-            lines = log.read().decode(errors="replace").splitlines()
-        prefix = f"{self._module}: "
-        return [line.removeprefix(prefix) for line in lines if line.startswith(prefix)]
+            return log.read().decode(errors="replace").splitlines()

@@ -10,7 +10,7 @@ from ops.stack.place import MODULES, SERVICES
 
 Reload = Callable[[Iterable[str]], Awaitable[dict[str, str | None]]]
 _SOURCE = (".py", ".toml", ".sql", ".lua", ".html", ".css", ".js", ".txt")
-_ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[2]
 _FILES_SHOWN = 3
 
 
@@ -21,32 +21,27 @@ class SourceFilter(DefaultFilter):
         return path.endswith(_SOURCE) and super().__call__(change, path)  # type: ignore[arg-type]
 
 
-def source_folders() -> list[Path]:
-    return [_ROOT / package for package in ("common", *MODULES.values())]
+def source_folders(root: Path = ROOT) -> list[Path]:
+    return [root / package for package in ("common", *MODULES.values())]
 
 
-def concerned_packages(paths: Iterable[str]) -> set[str]:
-    """The top-level packages that these files belong to."""
-    return {Path(path).relative_to(_ROOT).parts[0] for path in paths if Path(path).is_relative_to(_ROOT)}
-
-
-def concerned(paths: Iterable[str]) -> list[str]:
+def concerned(paths: Iterable[str], root: Path = ROOT) -> list[str]:
     """The services that are made of these files; `common` is in all of them."""
-    packages = concerned_packages(paths)
+    packages = {Path(path).relative_to(root).parts[0] for path in paths}
     return [name for name in SERVICES if packages & {"common", MODULES[name]}]
 
 
-async def watch(reload: Reload, story: Story) -> None:
+async def watch(reload: Reload, story: Story, *, root: Path = ROOT) -> None:
     """Until cancelled. What changes while a reload is under way is the next one."""
-    async for changes in awatch(*source_folders(), watch_filter=SourceFilter()):
+    async for changes in awatch(*source_folders(root), watch_filter=SourceFilter()):
         paths = sorted({path for _, path in changes})
-        names = concerned(paths)
-        story.say(f"{_shown(paths)} changed: reloading {', '.join(names)}")
+        names = concerned(paths, root)
+        story.say(f"{_shown(paths, root)} changed: reloading {', '.join(names)}")
         for name, refusal in (await reload(names)).items():
             story.say(refusal or f"{name} reloaded")
 
 
-def _shown(paths: list[str]) -> str:
-    shown = [str(Path(path).relative_to(_ROOT)) for path in paths[:_FILES_SHOWN]]
+def _shown(paths: list[str], root: Path) -> str:
+    shown = [str(Path(path).relative_to(root)) for path in paths[:_FILES_SHOWN]]
     more = len(paths) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")
