@@ -1,0 +1,68 @@
+# Everything a developer does here. `make` alone lists it.
+
+PYTHON ?= python3
+# What the tests run against: SERVERS=system (the machine's PostgreSQL and Redis), or servers of yours.
+export SERVERS TEST_DATABASE_URL TEST_REDIS_URL
+
+BIN := .venv/bin
+# One sentence instead of make's "No such file" when there is no such Python at all.
+INSTALL = @command -v $(PYTHON) >/dev/null || \
+	{ echo "error: $(PYTHON) is not there; install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3" >&2; exit 1; }; \
+	$(PYTHON) ops/install.py
+
+.PHONY: help run dev test check fmt lint types imports bench compose-check lock clean venv venv-dev
+.DEFAULT_GOAL := help
+
+help:  ## List these targets
+	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## (.*)$$/  make \1\t\2/' | expand -t 22
+
+run: venv  ## Start the whole stack and show how to use it; Ctrl-C stops it
+	@exec $(BIN)/gatehouse up
+
+dev: venv  ## The same, and reload services when their source changes
+	@exec $(BIN)/gatehouse dev
+
+test: venv-dev  ## Run every test against real servers, with coverage (SERVERS=system, TEST_DATABASE_URL, TEST_REDIS_URL)
+	@rm -f .coverage .coverage.*
+	@exec $(BIN)/python -m pytest --cov --cov-config=pyproject.toml
+
+check: lint types imports test  ## Format, lint, types, imports, tests: what CI runs
+
+fmt: venv-dev  ## Format the source and mend what the linter can
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format .
+
+lint: venv-dev  ## Check format and lint rules
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+
+types: venv-dev  ## Check types (mypy, strict)
+	@$(BIN)/mypy
+
+imports: venv-dev  ## Check who may import whom
+	@$(BIN)/lint-imports
+
+bench: venv  ## Measure what a request costs in CPU time
+	@exec $(BIN)/python -m ops.bench
+
+compose-check:  ## Check docker-compose.yml
+	@command -v docker >/dev/null || { echo "error: docker is not installed, which this check needs" >&2; exit 1; }
+	@docker compose config --quiet && echo "docker-compose.yml is valid"
+
+lock: venv-dev  ## Choose versions again and write requirements*.lock, for Python 3.11 to 3.13 on every platform
+	@$(BIN)/python -m venv .venv/lock && .venv/lock/bin/pip install --quiet --disable-pip-version-check uv
+	@for out in "requirements.lock" "requirements-dev.lock --extra dev"; do \
+		.venv/lock/bin/uv pip compile --no-config --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+			--upgrade pyproject.toml --output-file $$out || exit 1; \
+	done
+
+clean:  ## Remove what can be made again; never var/, where the data is
+	@rm -rf .venv build *.egg-info .coverage .coverage.* htmlcov .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+		.import_linter_cache
+	@find . -path ./var -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+venv:
+	$(INSTALL) requirements.lock
+
+venv-dev:
+	$(INSTALL) requirements-dev.lock
