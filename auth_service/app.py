@@ -5,14 +5,13 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
-import structlog
 from aiohttp import web
 
 from auth_service import accounts, housekeeping, keys, passwords, revocations, sessions, signing
 from auth_service.accounts.service import ACCOUNTS, Accounts
 from auth_service.attempts.guard import Guard
 from auth_service.clock import Clock, utc_now
-from auth_service.keys.secret import Pepper
+from auth_service.keys.pepper import Pepper
 from auth_service.keys.service import KEYS, Keys
 from auth_service.passwords import HASHER, Hasher
 from auth_service.revocations.wakes import WAKES, Wakes
@@ -21,24 +20,23 @@ from auth_service.sessions.service import SESSIONS, Sessions
 from auth_service.settings import AuthSettings
 from auth_service.signing.keyring import KEYRING, Keyring
 from auth_service.signing.tokens import TokenRules
-from common import logs, metrics, valkey
+from common import logs, metrics, postgres, valkey
+from common.background import stop
 from common.health import Check
 from common.metrics import METRICS
-from common.postgres import DATABASE, Database, PoolOptions
+from common.postgres import DATABASE, Database
 from common.runtime import Runtime
 from common.service import create_service
 from common.settings import load
 from common.valkey import VALKEY
 from common.worker import Worker
 
-log = structlog.get_logger()
-
 
 def create_app(
     settings: AuthSettings, *, runtime: Runtime, clock: Clock = utc_now, hasher: Hasher | None = None
 ) -> web.Application:
     """The service; nothing is connected before it starts. `hasher` replaces the standard one and is closed with it."""
-    database = Database(_pool(settings))
+    database = Database(settings.pool_options(runtime.count))
 
     async def check_valkey() -> None:
         await app[VALKEY].ping()
@@ -56,7 +54,7 @@ def create_app(
     _wire(app, settings, clock)
     for package in (accounts, sessions, keys, signing, revocations):
         package.setup(app)
-    app.cleanup_ctx.extend([_connections, valkey.context(settings.redis_url), _background(clock)])
+    app.cleanup_ctx.extend([postgres.context, _hasher, valkey.context(settings.redis_url), _background(clock)])
     return app
 
 
@@ -83,42 +81,20 @@ def _wire(app: web.Application, settings: AuthSettings, clock: Clock) -> None:
     app[KEYS] = Keys(database=database, pepper=Pepper.of(settings.key_pepper), wakes=wakes, clock=clock)
 
 
-def _pool(settings: AuthSettings) -> PoolOptions:
-    return PoolOptions(
-        dsn=settings.database_url,
-        size_min=-(-settings.database_pool_min // settings.auth_workers),
-        size_max=max(1, settings.database_pool_max // settings.auth_workers),
-        wait_seconds=settings.database_timeout,
-        prepared_statements=settings.database_pooler != "transaction",
-    )
-
-
-async def _connections(app: web.Application) -> AsyncIterator[None]:
-    await app[DATABASE].open()
+async def _hasher(app: web.Application) -> AsyncIterator[None]:
     yield
     app[HASHER].close()
-    await app[DATABASE].close()
-
-
-async def _warm(database: Database) -> None:
-    try:
-        await database.warm()
-    except Exception as error:  # noqa: BLE001 - the service starts without its database and says so when asked
-        log.warning("database_not_warmed", reason=f"{type(error).__name__}: {error}")
 
 
 def _background(clock: Clock) -> Callable[[web.Application], AsyncIterator[None]]:
     async def run(app: web.Application) -> AsyncIterator[None]:
         tasks = [
-            asyncio.create_task(_warm(app[DATABASE])),
             asyncio.create_task(app[KEYRING].run()),
             asyncio.create_task(app[WAKES].run(app[VALKEY])),
             asyncio.create_task(housekeeping.run(app[DATABASE], clock)),
         ]
         yield
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(stop(task) for task in tasks))
 
     return run
 

@@ -9,9 +9,9 @@ import asyncpg
 from auth_service import passwords
 from auth_service.accounts import store as accounts
 from auth_service.accounts.models import Registration
-from auth_service.keys import secret
 from auth_service.keys import store as keys
-from auth_service.keys.secret import Pepper
+from auth_service.keys.pepper import Pepper
+from common import api_keys
 from common.ids import uuid7
 from common.permissions import SYSTEM_ORGANIZATION
 
@@ -46,7 +46,7 @@ async def ensure_admin(dsn: str, *, pepper: str, email: str) -> FirstAdmin | Non
 
 
 async def _make(conn: asyncpg.Connection, pepper: Pepper, email: str) -> FirstAdmin:
-    password, text, user = secrets.token_urlsafe(18), secret.make(), uuid7()
+    password, text, user = secrets.token_urlsafe(18), api_keys.make(), uuid7()
     admin = Registration(email=email, full_name="Administrator", password=password)
     if not await conn.fetchval(_ANY_SYSTEM, SYSTEM_ORGANIZATION):
         await accounts.insert_organization(conn, SYSTEM_ORGANIZATION, "Gatehouse", "system")
@@ -59,7 +59,7 @@ async def _make(conn: asyncpg.Connection, pepper: Pepper, email: str) -> FirstAd
         name="first key",
         hash_=pepper.hash(text),
         pepper_id=pepper.id,
-        preview=secret.preview(text),
+        preview=api_keys.preview(text),
         scopes=None,
         created_at=datetime.now(UTC),
         expires_at=None,

@@ -1,7 +1,7 @@
 """Password hashing in threads of its own: as many as the processor has room for, with a short queue before them.
 
-argon2id and its numbers: OWASP Password Storage Cheat Sheet; the reasons for one lane and for no semaphore are in
-docs/security.md.
+argon2id and its numbers: OWASP Password Storage Cheat Sheet. One lane, because more would start threads of their own.
+The executor is the bound: a semaphore around it would lose its permit whenever a client goes away while it waits.
 """
 
 import asyncio

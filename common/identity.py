@@ -9,6 +9,7 @@ from uuid import UUID
 
 from aiohttp import web
 
+from common.errors import Forbidden
 from common.permissions import grants
 
 ROUTE_HEADER = "X-Gatehouse-Route"
@@ -28,6 +29,12 @@ class Identity:
 
     def allows(self, permission: str) -> bool:
         return grants(self.permissions, permission)
+
+    def own_user(self) -> UUID:
+        """The user, where only a user will do. Raises Forbidden for a key that belongs to an organization alone."""
+        if self.user is None:
+            raise Forbidden("This belongs to a user, and this key has none")
+        return self.user
 
     @property
     def subject(self) -> str:

@@ -3,13 +3,17 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import asyncpg
+import structlog
 from aiohttp import web
 
+from common.background import stop
 from common.errors import ServiceUnavailable
+
+log = structlog.get_logger()
 
 # A lost, refused or stalled connection: the service is fine, its database is not.
 _UNAVAILABLE = (
@@ -56,11 +60,10 @@ class Database:
         )
 
     async def warm(self) -> None:
-        """Opens `size_min` connections ahead of the first requests."""
-        assert self._pool is not None
-        connections = [await self._pool.acquire() for _ in range(self._options.size_min)]
-        for connection in connections:
-            await self._pool.release(connection)
+        """Opens `size_min` connections ahead of the first requests. Raises ServiceUnavailable."""
+        async with AsyncExitStack() as stack:
+            for _ in range(self._options.size_min):
+                await stack.enter_async_context(self.connection())
 
     async def close(self) -> None:
         if self._pool is not None:
@@ -110,3 +113,20 @@ def _describe(error: BaseException) -> str:
 
 
 DATABASE: web.AppKey[Database] = web.AppKey("database", Database)
+
+
+async def context(app: web.Application) -> AsyncIterator[None]:
+    """A cleanup context for the application's DATABASE; it starts whether or not the server is there."""
+    database = app[DATABASE]
+    await database.open()
+    warming = asyncio.create_task(_warm(database))
+    yield
+    await stop(warming)
+    await database.close()
+
+
+async def _warm(database: Database) -> None:
+    try:
+        await database.warm()
+    except ServiceUnavailable as error:
+        log.warning("database_not_warmed", detail=error.detail)

@@ -66,7 +66,11 @@ ROUTES: web.AppKey[list[Route]] = web.AppKey("routes", list)
 def add_routes(app: web.Application, routes: Iterable[Route]) -> None:
     """Adds `routes` to the application and to the list that documents and tests read."""
     for route in routes:
-        app.router.add_route(route.method, route.path, _adapter(route))
+        handle = _adapter(route)
+        app.router.add_route(route.method, route.path, handle)
+        if route.method == "GET":
+            # RFC 9110 section 9.3.2: HEAD is GET without the content; aiohttp leaves that out by itself.
+            app.router.add_route("HEAD", route.path, handle)
         app[ROUTES].append(route)
 
 

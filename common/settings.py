@@ -1,6 +1,6 @@
 """Settings: read once from the environment, validated whole, every fault named at once.
 
-Order: process environment, then `NAME_FILE`, then `$GATEHOUSE_VAR/secrets/NAME`, then `.env`.
+Order: process environment (`NAME`, then `NAME_FILE`), then `$GATEHOUSE_VAR/secrets/NAME`, then `.env`.
 """
 
 import os
@@ -42,6 +42,16 @@ def weakness(secret: str) -> str | None:
     if len(set(secret)) < 8 or any(word in lowered for word in _WELL_KNOWN):
         return "is a default or too simple; `openssl rand -base64 48` makes one"
     return None
+
+
+def secret_faults(given: Mapping[str, str], *, is_production: bool) -> list[str]:
+    """What is wrong with the secrets a process needs, by variable: missing anywhere, weak in production."""
+    found = []
+    for name, secret in given.items():
+        reason = "must be set" if not secret else weakness(secret) if is_production else None
+        if reason:
+            found.append(f"{name}: {reason}")
+    return found
 
 
 class Settings(BaseModel):
@@ -115,8 +125,8 @@ def _merged(wanted: set[str], environ: Mapping[str, str] | None) -> dict[str, st
     var = Path(given.get("GATEHOUSE_VAR") or dotenv.get("GATEHOUSE_VAR") or "var")
     layers = [
         {name: dotenv[name] for name in wanted if name in dotenv},
-        _files({name: var / "secrets" / name for name in wanted}),
         _files({name: Path(dotenv[f"{name}_FILE"]) for name in wanted if f"{name}_FILE" in dotenv}, required=True),
+        _files({name: var / "secrets" / name for name in wanted}),
         _files({name: Path(given[f"{name}_FILE"]) for name in wanted if f"{name}_FILE" in given}, required=True),
         {name: given[name] for name in wanted if name in given},
     ]

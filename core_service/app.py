@@ -8,10 +8,11 @@ import aiohttp
 import structlog
 from aiohttp import web
 
-from common import logs, valkey
+from common import logs, postgres, valkey
+from common.background import stop
 from common.health import Check
 from common.metrics import METRICS, snapshot
-from common.postgres import DATABASE, Database, PoolOptions
+from common.postgres import DATABASE, Database
 from common.runtime import Runtime
 from common.service import create_service
 from common.settings import load
@@ -61,38 +62,13 @@ def create_app(settings: CoreSettings, *, runtime: Runtime) -> web.Application:
             "redis": Check(lambda: _check_redis(app), is_critical=False),
         },
     )
-    app.cleanup_ctx.append(_database(pool_options(settings, runtime.count)))
+    app[DATABASE] = Database(settings.pool_options(runtime.count))
+    app.cleanup_ctx.append(postgres.context)
     app.cleanup_ctx.append(valkey.context(settings.redis_url))
     app.cleanup_ctx.append(_purging(settings))
     for module in modules.load(settings.modules):
         module.setup(app)
     return app
-
-
-def pool_options(settings: CoreSettings, workers: int) -> PoolOptions:
-    """This worker's share of the connections: all workers together stay within DATABASE_POOL_MAX."""
-    size_max = max(1, settings.database_pool_max // workers)
-    return PoolOptions(
-        dsn=settings.database_url,
-        size_min=min(settings.database_pool_min // workers, size_max),
-        size_max=size_max,
-        wait_seconds=settings.database_timeout,
-        prepared_statements=settings.database_pooler != "transaction",
-    )
-
-
-def _database(options: PoolOptions) -> Callable[[web.Application], AsyncIterator[None]]:
-    async def open_and_close(app: web.Application) -> AsyncIterator[None]:
-        app[DATABASE] = Database(options)
-        await app[DATABASE].open()
-        try:
-            await app[DATABASE].warm()
-        except Exception as error:  # noqa: BLE001 - the service starts without its database and says so when asked
-            log.warning("database_not_warmed", reason=f"{type(error).__name__}: {error}")
-        yield
-        await app[DATABASE].close()
-
-    return open_and_close
 
 
 def _purging(settings: CoreSettings) -> Callable[[web.Application], AsyncIterator[None]]:
@@ -109,13 +85,6 @@ def _purging(settings: CoreSettings) -> Callable[[web.Application], AsyncIterato
                 await stop(task)
 
     return run
-
-
-async def stop(task: asyncio.Task[None]) -> None:
-    """Cancels until it helps: redis-py loses a cancellation that arrives while it subscribes."""
-    while not task.done():
-        task.cancel()
-        await asyncio.wait([task], timeout=0.1)
 
 
 async def _check_database(app: web.Application) -> None:

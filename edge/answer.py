@@ -123,7 +123,7 @@ class Answers:
         limits: dict[bytes, bytes] = {}
         for name, value in response.headers:
             if not passes_down(name):
-                if name == b"X-Gatehouse-Route":
+                if name.lower() == b"x-gatehouse-route":
                     exchange.template = value.decode("latin-1")
                 continue
             lowered = name.lower()

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from aiohttp import web
 
 from common import logs, settings
+from common.background import stop
 from common.health import get_metrics
 from common.http1 import Pool
 from common.limits import Limiter, connect
@@ -166,11 +167,4 @@ async def open_edge(
 
 def _run(resources: AsyncExitStack, loop: Coroutine[Any, Any, None]) -> None:
     """A background loop that ends with the resources."""
-    task = asyncio.create_task(loop)
-
-    async def end() -> None:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-    resources.push_async_callback(end)
+    resources.push_async_callback(stop, asyncio.create_task(loop))

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import AliasChoices, Field
 
 from common.limits import Rule
-from common.settings import CommaList, Settings, weakness
+from common.settings import CommaList, Settings, secret_faults
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -36,7 +36,6 @@ class EdgeSettings(Settings):
     domain5: str = ""
     trusted_proxies: CommaList = ()
     allowed_origins: CommaList = ()
-    public_url: str = ""
 
     jwt_issuer: str = "gatehouse"
     jwt_audience: str = "gatehouse-api"
@@ -54,9 +53,7 @@ class EdgeSettings(Settings):
 
     def _value_faults(self) -> list[str]:
         found = [] if self.edge_routes.is_file() else [f"EDGE_ROUTES: {self.edge_routes} does not exist"]
-        for name, key in self._secrets().items():
-            if not key:
-                found.append(f"{name} is required")
+        found += secret_faults(self._secrets(), is_production=self.is_production)
         for proxy in self.trusted_proxies:
             try:
                 ipaddress.ip_network(proxy, strict=False)
@@ -70,13 +67,11 @@ class EdgeSettings(Settings):
         return found
 
     def _production_faults(self) -> list[str]:
-        found = [
-            f"{name} {fault}" for name, key in self._secrets().items() if key and (fault := weakness(key)) is not None
-        ]
+        found = []
         if not self.redis_url:
-            found.append("REDIS_URL is required in production (or EMBEDDED=true)")
+            found.append("REDIS_URL: must be set in production (or EMBEDDED=true)")
         if not self.hosts:
-            found.append("DOMAINS is required in production: the hosts served, comma-separated")
+            found.append("DOMAINS: must be set in production: the hosts served, comma-separated")
         return found
 
     def _secrets(self) -> dict[str, str]:

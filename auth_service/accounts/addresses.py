@@ -39,8 +39,9 @@ def identifier(text: str) -> str:
 
 
 def _fold(text: str) -> str:
-    # Folding can undo normal form, so it is normalized again (Unicode, 3.13, D145).
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text.strip()).casefold())
+    """Unicode's compatibility caseless form (3.13, D146), without spaces at the ends."""
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFD", text).casefold())
+    return unicodedata.normalize("NFKC", folded.casefold()).strip()
 
 
 def _domain(domain: str) -> str:

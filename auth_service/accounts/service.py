@@ -10,7 +10,7 @@ from aiohttp import web
 from auth_service.accounts import rules, store
 from auth_service.accounts.models import Account, PasswordChange, Profile, Registration
 from auth_service.attempts.guard import Guard
-from auth_service.callers import gone, own_user
+from auth_service.callers import gone
 from auth_service.clock import Clock
 from auth_service.passwords import Hasher
 from auth_service.revocations.store import append
@@ -52,7 +52,7 @@ class Accounts:
 
     async def get(self, identity: Identity) -> Account:
         async with self.database.connection() as conn:
-            account = await store.find(conn, own_user(identity), identity.org)
+            account = await store.find(conn, identity.own_user(), identity.org)
         if account is None:
             raise gone()
         return account
@@ -61,7 +61,7 @@ class Accounts:
         """Raises Conflict for a taken name."""
         changes: dict[str, str | None] = profile.model_dump(include=profile.model_fields_set)
         async with self.database.transaction() as conn:
-            await store.update_profile(conn, own_user(identity), changes)
+            await store.update_profile(conn, identity.own_user(), changes)
         return await self.get(identity)
 
     async def change_password(self, identity: Identity, change: PasswordChange, visitor: Visitor) -> None:
@@ -69,7 +69,7 @@ class Accounts:
 
         Raises Unauthorized, TooManyRequests, ValidationError.
         """
-        user = own_user(identity)
+        user = identity.own_user()
         with self.hasher.admit() as checking, self.hasher.admit() as making:
             own = await self._own_password(user, change.new_password)
             reservation = await self.guard.reserve(own.identifier, visitor)
@@ -88,7 +88,7 @@ class Accounts:
 
     async def delete(self, identity: Identity, visitor: Visitor) -> None:
         """The user and everything of theirs here; others follow the feed and delete theirs."""
-        user = own_user(identity)
+        user = identity.own_user()
         async with self.database.transaction() as conn:
             if not await store.delete(conn, user):
                 raise gone()

@@ -8,13 +8,14 @@ import asyncpg
 import structlog
 from aiohttp import web
 
-from auth_service.callers import gone, own_user
+from auth_service.callers import gone
 from auth_service.clock import Clock
-from auth_service.keys import secret, store
+from auth_service.keys import store
 from auth_service.keys.models import Key, NewKey
-from auth_service.keys.secret import Pepper
+from auth_service.keys.pepper import Pepper
 from auth_service.revocations.store import append
 from auth_service.revocations.wakes import Wakes
+from common import api_keys
 from common.errors import NotFound, Unauthorized, ValidationError
 from common.identity import Identity
 from common.postgres import Database
@@ -36,11 +37,11 @@ class Keys:
 
     async def create(self, identity: Identity, new: NewKey) -> tuple[Key, str]:
         """The stored key and its text, which nobody can ask for again. Raises ValidationError."""
-        now, user = self.clock(), own_user(identity)
+        now, user = self.clock(), identity.own_user()
         scopes = _within(identity, new)
         if new.expires_at is not None and new.expires_at <= now:
             raise ValidationError({"expiresAt": ["Expires at must be in the future"]})
-        text = secret.make()
+        text = api_keys.make()
         async with self.database.transaction() as conn:
             try:
                 key_id = await store.insert(
@@ -50,7 +51,7 @@ class Keys:
                     name=new.name,
                     hash_=self.pepper.hash(text),
                     pepper_id=self.pepper.id,
-                    preview=secret.preview(text),
+                    preview=api_keys.preview(text),
                     scopes=scopes,
                     created_at=now,
                     expires_at=new.expires_at,
@@ -65,19 +66,19 @@ class Keys:
 
     async def list(self, identity: Identity, query: PageQuery) -> tuple[list[Key], int]:
         async with self.database.connection() as conn:
-            return await store.page(conn, own_user(identity), identity.org, limit=query.per_page, offset=query.offset)
+            return await store.page(conn, identity.own_user(), identity.org, limit=query.per_page, offset=query.offset)
 
     async def get(self, identity: Identity, key_id: UUID) -> Key:
         """Raises NotFound for somebody else's, too."""
         async with self.database.connection() as conn:
-            key = await store.find(conn, own_user(identity), identity.org, key_id)
+            key = await store.find(conn, identity.own_user(), identity.org, key_id)
         if key is None:
             raise NotFound
         return key
 
     async def revoke(self, identity: Identity, key_id: UUID) -> None:
         """Raises NotFound for somebody else's, too."""
-        now, user = self.clock(), own_user(identity)
+        now, user = self.clock(), identity.own_user()
         async with self.database.transaction() as conn:
             if not await store.revoke(conn, user, identity.org, key_id, now):
                 raise NotFound
@@ -88,7 +89,7 @@ class Keys:
     async def resolve(self, text: str) -> Key:
         """The live key with this text. Raises Unauthorized."""
         invalid = Unauthorized("Invalid API key")
-        if not secret.is_well_formed(text):
+        if not api_keys.is_well_formed(text):
             raise invalid
         async with self.database.connection() as conn:
             key = await store.resolve(conn, self.pepper.hash(text), self.clock())

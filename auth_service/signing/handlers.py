@@ -21,11 +21,10 @@ async def get_jwks(request: web.Request) -> web.Response:
 
 routes = [
     Route(
-        method=method,
+        method="GET",
         path="/.well-known/jwks.json",
         handler=get_jwks,
         summary="The public keys that access tokens are signed with (JWKS)",
         permission=Access.PUBLIC,
-    )
-    for method in ("GET", "HEAD")
+    ),
 ]

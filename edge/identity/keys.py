@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from common import api_keys
 from common.errors import Unauthorized
 from common.identity import Identity
 from common.limits import Rule
@@ -14,10 +15,8 @@ from edge.identity.auth_client import AuthClient
 from edge.identity.caller import Caller
 from edge.identity.revocations import Revocations
 
-PREFIX = "sk_live_"
 _FRESH_SECONDS = 10.0
 _REMEMBERED_MAX = 50_000
-_LENGTH_MAX = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +46,8 @@ class Keys:
 
     async def _resolve_once(self, key: str) -> _Entry:
         """One call for equal look-ups; a caller that goes away does not fail the others."""
-        if len(key) > _LENGTH_MAX or not key.isascii():
-            raise Unauthorized("Invalid API key")
+        if not api_keys.is_well_formed(key):
+            raise Unauthorized("Invalid API key", detail="malformed")  # junk costs nobody a look-up
         flight = self._flights.get(key)
         if flight is None:
             flight = self._flights[key] = asyncio.create_task(self._resolve(key))

@@ -1,6 +1,6 @@
 """Access tokens: strict verification once, then a dictionary look-up until they end.
 
-Rules: RFC 8725 and RFC 9068; what is refused and why is listed in docs/security.md.
+Rules: RFC 8725 and RFC 9068; tests/edge/test_identity.py lists what is refused.
 """
 
 import base64

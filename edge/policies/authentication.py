@@ -1,9 +1,10 @@
 """Reads the credential of a request and asks who it belongs to."""
 
+from common import api_keys
 from common.errors import Unauthorized
 from edge.exchange import Exchange
 from edge.identity.caller import Caller
-from edge.identity.keys import PREFIX, Keys
+from edge.identity.keys import Keys
 from edge.identity.tokens import Tokens
 
 
@@ -27,7 +28,7 @@ class Authentication:
             return None
         scheme, _, credential = header.partition(" ")
         scheme, credential = scheme.lower(), credential.strip()
-        if scheme == "apikey" or (scheme == "bearer" and credential.startswith(PREFIX)):
+        if scheme == "apikey" or (scheme == "bearer" and credential.startswith(api_keys.PREFIX)):
             return await self._keys.caller(credential)
         if scheme == "bearer":
             return await self._tokens.caller(credential)

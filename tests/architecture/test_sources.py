@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from auth_service.keys import secret
+from common import api_keys
 from tests.architecture.sources import ROOT, parsed, python_files, tracked_files
 
 NO_DATABASES = frozenset({"_backends", "probe"})  # they have methods of the same names
@@ -101,7 +101,7 @@ STATE = re.compile(r"(^|/)(\.env|gatehouse\.json|acme\.json|.*\.(pem|key|p12|dum
 def secrets_in(text: str) -> list[str]:
     """What kinds of secret a text holds; an API key counts when its check characters are right."""
     found = [kind for kind, pattern in SECRETS.items() if pattern.search(text)]
-    if any(secret.is_well_formed(key) for key in KEY_LIKE.findall(text)):
+    if any(api_keys.is_well_formed(key) for key in KEY_LIKE.findall(text)):
         found.append("API key")
     return found
 
@@ -118,7 +118,7 @@ def test_no_secret_is_tracked() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        secret.make(),
+        api_keys.make(),
         "-----BEGIN PRIVATE KEY-----\n" + "A" * 64,
         "-----BEGIN RSA PRIVATE KEY-----\n" + "A" * 64,
         "AKIA" + "A" * 16,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from common.routes import ROUTES, Access, Route
 from common.worker import Worker
-from core_service.app import create_app, observe, pool_options
+from core_service.app import create_app, observe
 from core_service.modules.expenses.handlers import routes
 from tests.core_service.caller import Caller, Client, error_of
 from tests.core_service.conftest import Serve, make_settings
@@ -189,10 +189,10 @@ async def test_unknown_path_is_404_in_the_envelope(as_user: AsUser, path: str) -
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("PATCH", "/expenses", "GET, POST"),
-        ("DELETE", "/categories", "GET, POST"),
-        ("POST", "/expenses/1", "DELETE, GET, PUT"),
-        ("PROPFIND", "/categories/1", "DELETE, GET, PUT"),
+        ("PATCH", "/expenses", "GET, HEAD, POST"),
+        ("DELETE", "/categories", "GET, HEAD, POST"),
+        ("POST", "/expenses/1", "DELETE, GET, HEAD, PUT"),
+        ("PROPFIND", "/categories/1", "DELETE, GET, HEAD, PUT"),
     ],
 )
 async def test_wrong_method_is_405_and_says_which_are_right(
@@ -306,8 +306,8 @@ async def test_service_starts_without_its_database(serve: Serve) -> None:
 
 
 def test_workers_share_the_connections() -> None:
-    options = pool_options(make_settings(DATABASE_POOL_MIN="10", DATABASE_POOL_MAX="50"), 4)
+    options = make_settings(DATABASE_POOL_MIN="10", DATABASE_POOL_MAX="50").pool_options(4)
     assert (options.size_min, options.size_max) == (2, 12)
-    assert pool_options(make_settings(DATABASE_POOL_MAX="2"), 4).size_max == 1
-    assert pool_options(make_settings(), 1).prepared_statements
-    assert not pool_options(make_settings(DATABASE_POOLER="transaction"), 1).prepared_statements
+    assert make_settings(DATABASE_POOL_MAX="2").pool_options(4).size_max == 1
+    assert make_settings().pool_options(1).prepared_statements
+    assert not make_settings(DATABASE_POOLER="transaction").pool_options(1).prepared_statements

@@ -7,6 +7,7 @@ import re
 import pytest
 from aiohttp import web
 
+from common import api_keys
 from tests.edge.conftest import Runtime, StartEdge, StartUpstream, table
 
 SECURITY = {
@@ -328,8 +329,10 @@ async def test_credentials_cannot_be_judged_without_auth_is_503(
     )
     async with edge.client.get("/") as response:
         assert (response.status, response.headers["WWW-Authenticate"]) == (401, "Bearer")
-    async with edge.client.get("/", headers={"Authorization": "ApiKey sk_live_abc"}) as response:
+    async with edge.client.get("/", headers={"Authorization": f"ApiKey {api_keys.make()}"}) as response:
         assert response.status == 503
+    async with edge.client.get("/", headers={"Authorization": "ApiKey sk_live_junk"}) as response:
+        assert response.status == 401  # its check characters say so, whoever is away
     async with edge.client.get("/", headers={"Authorization": "Bearer not.a.token"}) as response:
         assert response.status == 401
 

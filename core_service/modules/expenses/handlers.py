@@ -6,7 +6,6 @@ from uuid import UUID
 import structlog
 from aiohttp import web
 
-from common.errors import Forbidden
 from common.identity import IDENTITY
 from common.postgres import DATABASE
 from common.routes import Route
@@ -25,11 +24,8 @@ log = structlog.get_logger()
 
 
 def owner_of(request: web.Request) -> Owner:
-    """The caller as owner of rows. Raises Forbidden for a key that belongs to an organization alone."""
     identity = request[IDENTITY]
-    if identity.user is None:
-        raise Forbidden("This belongs to a user, and this key has none")
-    return Owner(identity.user, identity.org)
+    return Owner(identity.own_user(), identity.org)
 
 
 async def create_category(request: web.Request, *, body: CategoryInput) -> dict[str, Any]:

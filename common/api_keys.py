@@ -1,11 +1,8 @@
-"""The text of an API key, and what is stored of it."""
+"""The text of an API key: what the auth service makes, and what the edge refuses without asking it."""
 
-import hashlib
-import hmac
 import secrets
 import string
 import zlib
-from dataclasses import dataclass
 
 PREFIX = "sk_live_"
 _BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
@@ -32,22 +29,6 @@ def is_well_formed(key: str) -> bool:
 def preview(key: str) -> str:
     """Enough for its owner to recognise it."""
     return "…" + key[-_PREVIEW_LENGTH:]
-
-
-@dataclass(frozen=True, slots=True)
-class Pepper:
-    """A secret outside the database, without which stolen hashes are worth nothing. `id` says which one it was."""
-
-    secret: bytes
-    id: str
-
-    @classmethod
-    def of(cls, secret: str) -> "Pepper":
-        raw = secret.encode()
-        return cls(raw, hmac.digest(raw, b"gatehouse pepper id", hashlib.sha256).hex()[:8])
-
-    def hash(self, key: str) -> bytes:
-        return hmac.digest(self.secret, key.encode(), hashlib.sha256)
 
 
 def _check(text: str) -> str:
