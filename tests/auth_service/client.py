@@ -1,5 +1,6 @@
 """The auth service as the edge calls it: with its key, and with the caller's identity in headers."""
 
+import json as stdlib_json  # writes integers of any size, as some clients do
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -119,7 +120,7 @@ class AuthClient:
         sent |= dict(identity.headers()) if identity else {}
         if body is not None or raw is not None:
             sent["Content-Type"] = "application/json"
-            raw = json.dumps(body) if raw is None else raw
+            raw = stdlib_json.dumps(body).encode() if raw is None else raw
         async with self.http.request(method, path, data=raw, headers=sent | (headers or {})) as response:
             text = await response.read()
             return Answer(response.status, json.loads(text) if text else {}, dict(response.headers))

@@ -1,9 +1,10 @@
 """The auth service over a real database, with hashing made cheap."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import asyncpg
+import psycopg
 import pytest
 from aiohttp.test_utils import TestClient
 
@@ -12,8 +13,33 @@ from auth_service.settings import AuthSettings
 from common.settings import load
 from common.worker import Worker
 from tests.auth_service.client import SERVICE_KEY, AuthClient, FakeClock, cheap_hasher
+from tests.conftest import made_database, on_database
 
 StartAuth = Callable[..., Awaitable[AuthClient]]
+
+
+EMPTY = """
+    DELETE FROM auth.login_events; DELETE FROM auth.revocations; DELETE FROM auth.attempts;
+    DELETE FROM auth.signing_keys; DELETE FROM auth.users; DELETE FROM auth.organizations;
+    ALTER TABLE auth.revocations ALTER COLUMN seq RESTART;
+    SELECT auth.roll_login_events();
+"""
+
+
+@pytest.fixture(scope="module")
+def module_database(postgres_dsn: str, template_database: str) -> Iterator[psycopg.Connection]:
+    with (
+        made_database(postgres_dsn, template=template_database) as name,
+        psycopg.connect(on_database(postgres_dsn, name), autocommit=True) as connection,
+    ):
+        yield connection
+
+
+@pytest.fixture
+def database_url(postgres_dsn: str, module_database: psycopg.Connection) -> str:
+    """A migrated database without a row in it: one clone for a whole file, because emptying it takes a millisecond."""
+    module_database.execute(EMPTY)
+    return on_database(postgres_dsn, module_database.info.dbname)
 
 
 @pytest.fixture
