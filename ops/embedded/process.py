@@ -71,9 +71,12 @@ def running_over(directory: Path) -> list[int]:
 
 
 def end(pids: Callable[[], Sequence[int]], steps: Sequence[tuple[signal.Signals, float]]) -> None:
-    """Send each signal in turn to the processes that `pids` still finds, and wait that many seconds for none."""
+    """Send each signal in turn to the processes that `pids` still finds, and wait that many seconds for none.
+
+    Only to those at the top: a parent ends its own children in order, and takes a signal to one of them for a crash.
+    """
     for number, seconds in steps:
-        for pid in pids():
+        for pid in _tops(pids()):
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
         if wait_until(lambda: not pids(), seconds):
@@ -88,6 +91,18 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
             return False
         time.sleep(POLL_SECONDS)
     return True
+
+
+def _tops(pids: Sequence[int]) -> list[int]:
+    """Those whose parent is not among them; all of them where there is no /proc."""
+    return [pid for pid in pids if _parent(pid) not in pids]
+
+
+def _parent(pid: int) -> int | None:
+    with suppress(OSError):
+        # The name stands in brackets and may hold anything; the state and the parent follow it.
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return None
 
 
 def _lives(pid: int) -> bool:
