@@ -5,10 +5,11 @@ PYTHON ?= python3
 export SERVERS TEST_DATABASE_URL TEST_REDIS_URL
 
 BIN := .venv/bin
-# One sentence instead of make's "No such file" when there is no such Python at all.
+# One sentence each where there is no such Python at all, and where it is too old to read ours.
 INSTALL = @command -v $(PYTHON) >/dev/null || \
 	{ echo "error: $(PYTHON) is not there; install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3" >&2; exit 1; }; \
-	$(PYTHON) ops/install.py
+	$(PYTHON) -c 'import sys; found = sys.version_info[:2]; found < (3, 11) and sys.exit("error: this is Python %d.%d; \
+	install 3.11 or newer, or name one: make PYTHON=/path/to/python3" % found)' && $(PYTHON) ops/install.py
 
 .PHONY: help run dev test check fmt lint types imports bench compose-check lock clean venv venv-dev
 .DEFAULT_GOAL := help

@@ -3,24 +3,20 @@
     python3 ops/install.py requirements.lock         what `make run` needs
     python3 ops/install.py requirements-dev.lock     and what the tests and checks need
 
-It runs under whatever Python the machine has, so it must be readable by old ones to tell them what is missing, and it
-imports the standard library only.
+It runs under the machine's Python, so it imports the standard library only.
 """
 
-from __future__ import annotations
-
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[1]
 VENV = TOP / ".venv"
 LOCKS = ("requirements.lock", "requirements-dev.lock")
-PYTHON_MIN = (3, 11)
 
 
 class CannotInstall(Exception):
@@ -30,7 +26,6 @@ class CannotInstall(Exception):
 def main(lock: str) -> int:
     """0 when `.venv` holds what `lock` lists, 1 with one sentence on stderr when it cannot."""
     try:
-        check_python()
         if not is_installed(lock):
             check_venv()
             install(lock)
@@ -38,13 +33,6 @@ def main(lock: str) -> int:
         sys.stderr.write(f"error: {error}\n")
         return 1
     return 0
-
-
-def check_python(found: tuple[int, ...] = sys.version_info[:3]) -> None:
-    """Raises CannotInstall for a Python that is too old."""
-    if found[:2] < PYTHON_MIN:
-        text = ".".join(map(str, found))
-        raise CannotInstall(f"this is Python {text}; Gatehouse needs 3.11 or newer: `make run PYTHON=/path/to/python3`")
 
 
 def check_venv() -> None:
@@ -75,11 +63,12 @@ def install(lock: str) -> None:
         run([sys.executable, "-m", "venv", str(VENV)], "the environment cannot be made")
     stamp().unlink(missing_ok=True)
     say(f"installing the packages of {lock} into {VENV.name} (the first time takes a minute)")
-    pip = [str(interpreter()), "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
+    pip = [str(interpreter()), "-m", "pip", "--disable-pip-version-check", "install"]
     lacking = f"not every package could be installed on {sysconfig.get_platform()} with Python {sys.version.split()[0]}"
     run(
         [*pip, "--only-binary", ":all:", "--require-hashes", "-r", str(TOP / lock)],
         f"{lacking}: pip says above whether the network or a wheel for this platform is missing",
+        total=(TOP / lock).read_text().count("=="),
     )
     run([*pip, "--no-deps", "--no-build-isolation", "--editable", str(TOP)], "Gatehouse itself cannot be installed")
     stamp().write_text(mark(lock))
@@ -110,9 +99,29 @@ def works() -> bool:
         return False
 
 
-def run(words: list[str], failure: str) -> None:
-    if subprocess.run(words, cwd=TOP, env={**os.environ, "PYTHONDONTWRITEBYTECODE": ""}, check=False).returncode:
-        raise CannotInstall(failure)
+def run(words: list[str], failure: str, *, total: int = 0) -> None:
+    """Shows how far pip is of `total` packages, and what it complained of only when it fails."""
+    with (
+        tempfile.TemporaryFile("w+") as complaints,
+        subprocess.Popen(words, cwd=TOP, stdout=subprocess.PIPE, stderr=complaints, text=True) as process,
+    ):
+        count = 0
+        for line in process.stdout or ():
+            if line.startswith("Collecting "):
+                count += 1
+                show(f"{min(count, total)} of {total}")
+        show("")
+        if process.wait():
+            complaints.seek(0)
+            sys.stderr.write(complaints.read())
+            raise CannotInstall(failure)
+
+
+def show(progress: str) -> None:
+    """In place, where there is somebody to see it."""
+    if sys.stdout.isatty():
+        sys.stdout.write(f"\r\x1b[K{progress}")
+        sys.stdout.flush()
 
 
 def say(text: str) -> None:
