@@ -19,7 +19,7 @@ class HttpMetrics:
         labels = ("service", "route", "method", "status")
         self._requests = Counter("http_requests_total", "Requests answered.", labels, registry=self.registry)
         self._seconds = Histogram(
-            "http_request_seconds", "Seconds until answered.", labels[:3], registry=self.registry, buckets=_SECONDS
+            "http_request_seconds", "Seconds until answered.", labels, registry=self.registry, buckets=_SECONDS
         )
         self._in_flight = Gauge(
             "http_requests_in_flight", "Requests being answered.", ("service",), registry=self.registry
@@ -33,10 +33,8 @@ class HttpMetrics:
         key = (route, method, status)
         children = self._children.get(key)
         if children is None:
-            children = self._children[key] = (
-                self._requests.labels(self._service, route, method, str(status)),
-                self._seconds.labels(self._service, route, method),
-            )
+            values = (self._service, route, method, str(status))
+            children = self._children[key] = (self._requests.labels(*values), self._seconds.labels(*values))
         children[0].inc()
         children[1].observe(seconds)
 
