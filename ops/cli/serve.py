@@ -31,9 +31,11 @@ def _reloading(words: list[str], module: str) -> int:
     from watchfiles import watch  # noqa: PLC0415
 
     from ops.stack.place import MODULES  # noqa: PLC0415
+    from ops.stack.process import dying_with_us  # noqa: PLC0415
     from ops.stack.watch import SourceFilter, concerned, source_folders  # noqa: PLC0415
 
-    process = subprocess.Popen(words)
+    # In a group of its own, so that a Ctrl-C reaches it once, through us; and it ends when we are killed.
+    process = subprocess.Popen(dying_with_us(words, signal.SIGINT), process_group=0)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda received, _frame: process.send_signal(received))
     ended = threading.Event()

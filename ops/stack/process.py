@@ -28,15 +28,20 @@ async def spawn(
 
     Only from the main thread: `death_signal` arrives when the thread that started it ends.
     """
-    launcher = ["-I", "-S", str(LAUNCHER), str(os.getpid()), str(int(death_signal)), "-1", "-1"]
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, *launcher, sys.executable, *arguments),
+        *dying_with_us([sys.executable, *arguments], death_signal),
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,
         env=dict(environ),
         start_new_session=True,
     )
+
+
+def dying_with_us(words: Sequence[str], death_signal: signal.Signals) -> list[str]:
+    """The same program, told by the kernel when the thread that starts it ends."""
+    own = [str(os.getpid()), str(int(death_signal)), "-1", "-1"]
+    return [sys.executable, "-I", "-S", str(LAUNCHER), *own, *words]
 
 
 class PidFile:

@@ -72,9 +72,7 @@ class Service:
     async def wait_ready(self) -> None:
         """Until every worker of it serves. Raises StackError with its own reason when it gives up."""
         if not await self._settle(BOOT_SECONDS_MAX):
-            said, trace = self._said(), self._trace()
-            reasons = [f"{self.name} did not start: {line}" for line in said or ["it said nothing"]]
-            raise StackError("\n".join([*reasons, *([f"{trace} (see {self._place.log(self.name)})"] if trace else [])]))
+            raise StackError("\n".join(self._reasons(" did not start")))
         self.state = "ready"
 
     async def reload(self) -> str | None:
@@ -88,9 +86,8 @@ class Service:
             process.send_signal(signal.SIGHUP)
             if not await self._settle(BOOT_SECONDS_MAX):
                 return f"{self.name} did not come back; see {self._place.log(self.name)}"
-            said = self._said()
-            refused = any(line.startswith("not reloaded") for line in said)
-            return "\n".join(f"{self.name}: {line}" for line in said) if refused else None
+            refused = any(line.startswith("not reloaded") for line in self._said())
+            return "\n".join(self._reasons()) if refused else None
 
     async def ended(self) -> str:
         """Waits for its end, which it then tells in words."""
@@ -175,6 +172,12 @@ class Service:
     def _mark_log(self) -> None:
         with contextlib.suppress(OSError):
             self._log_start = self._place.log(self.name).stat().st_size
+
+    def _reasons(self, doing: str = "") -> list[str]:
+        """What the supervisor said, and what a stack trace said if there is one."""
+        trace = self._trace()
+        said = [*self._said(), *([f"{trace} (see {self._place.log(self.name)})"] if trace else [])]
+        return [f"{self.name}{doing}: {line}" for line in said or ["it said nothing"]]
 
     def _said(self) -> list[str]:
         """The supervisor's own sentences since the mark, without its name."""
