@@ -38,12 +38,14 @@ def check() -> dict[str, Any]:
 
 def migrate(owner_url: str) -> list[str]:
     """Everything shipped, enabled or not (a disabled module forgets deleted users too), and the third-party modules."""
-    from common.settings import variable  # noqa: PLC0415
+    from pydantic import TypeAdapter  # noqa: PLC0415
+
+    from common.settings import CommaList, variable  # noqa: PLC0415
     from core_service import modules  # noqa: PLC0415
     from ops import migrate as migrations  # noqa: PLC0415 - slow; meanwhile the servers start
 
-    named = [name.strip() for name in (variable("MODULES") or "").strip("[] ").replace('"', "").split(",")]
-    return migrations.migrate(owner_url, modules=modules.everything(name for name in named if name))
+    named = TypeAdapter(CommaList).validate_python(variable("MODULES") or "")
+    return migrations.migrate(owner_url, modules=modules.everything(named))
 
 
 def make_roles(owner_url: str, service_url: str | None, passwords: Mapping[str, str]) -> dict[str, str]:

@@ -1,6 +1,8 @@
 """An embedded server as the controller keeps it: launched in the main thread, awaited in another."""
 
 import asyncio
+import os
+import signal
 import time
 from typing import Any
 
@@ -84,5 +86,7 @@ class KeptServer:
 
     async def stop(self) -> None:
         """In a thread: it waits for the server to write what it must."""
+        if (pid := self.server.pid) is not None:
+            os.kill(pid, signal.SIGCONT)  # one that was stopped by hand would hear nothing else
         await asyncio.to_thread(self.server.stop)
         self.state = "stopped"

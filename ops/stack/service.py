@@ -124,6 +124,7 @@ class Service:
         process = self._process
         if process is not None and process.returncode is None:
             self.state = "stopping"
+            process.send_signal(signal.SIGCONT)  # one that was stopped by hand would hear nothing else
             # The second interrupt makes the supervisor kill its workers; they also end when it is killed.
             for number, patience in ((signal.SIGINT, seconds), (signal.SIGINT, _KILL_SECONDS), (signal.SIGKILL, None)):
                 with contextlib.suppress(ProcessLookupError):
