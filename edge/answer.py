@@ -4,17 +4,18 @@ Bytes go straight to the transport. `web.Response` would cost more than everythi
 answer, and would parse and build again what is already there.
 """
 
+import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from email.utils import formatdate
 from http import HTTPStatus
 
 from aiohttp import web
-from aiohttp.abc import AbstractStreamWriter
 
 from common import json
 from common.errors import ApiError, envelope, openai_envelope
 from common.http1 import Response
+from common.runtime import Runtime
 from edge.exchange import Exchange
 from edge.identity.caller import Header
 from edge.policies.cors import Cors
@@ -31,6 +32,7 @@ _SECURITY = (
     b"Referrer-Policy: no-referrer\r\n"
 )
 _LIMIT_NAMES = frozenset({b"x-ratelimit-limit", b"x-ratelimit-remaining", b"x-ratelimit-reset"})
+_IDLE_SECONDS = 60.0
 _CORS_PREFIX = b"access-control-"
 _JSON: list[Header] = [(b"Content-Type", b"application/json")]
 
@@ -58,20 +60,21 @@ class ClientGone(ConnectionError):
 class Answers:
     """Everything the edge adds to an answer is added here, on 2xx, 4xx and 5xx alike."""
 
-    def __init__(self, cors: Cors) -> None:
+    def __init__(self, cors: Cors, runtime: Runtime) -> None:
         self._cors = cors
+        self._runtime = runtime
         self._date_second = 0
         self._date = b""
 
-    async def own(self, exchange: Exchange, status: int, body: bytes, headers: Iterable[Header] = ()) -> None:
+    async def own(self, exchange: Exchange, status: int, body: bytes, headers: Sequence[Header] = ()) -> None:
         """An answer made by the edge."""
         bodiless = status == 204 or exchange.method == "HEAD"
         length = b"" if status == 204 else b"Content-Length: %d\r\n" % len(body)
-        head = self._head(exchange, status, _REASONS.get(status, b""), headers, length)
+        head = self._head(exchange, status, _REASONS.get(status, b""), list(headers), length)
         await _write(exchange, head if bodiless else head + body)
         exchange.bytes_sent = 0 if bodiless else len(body)
 
-    async def json(self, exchange: Exchange, status: int, body: object, headers: Iterable[Header] = ()) -> None:
+    async def json(self, exchange: Exchange, status: int, body: object, headers: Sequence[Header] = ()) -> None:
         await self.own(exchange, status, json.dumps(body), [*_JSON, *headers])
 
     async def error(self, exchange: Exchange, error: ApiError) -> None:
@@ -136,12 +139,15 @@ class Answers:
             kept += limits.items()
         return kept
 
-    def _head(self, exchange: Exchange, status: int, reason: bytes, headers: Iterable[Header], framing: bytes) -> bytes:
+    def _head(self, exchange: Exchange, status: int, reason: bytes, headers: list[Header], framing: bytes) -> bytes:
         exchange.status = status
+        # Decided now, not when the request came: a worker may have begun to retire meanwhile, and what is left of a
+        # request body is not worth reading only to keep the connection.
+        exchange.keep_alive = exchange.keep_alive and not self._runtime.retiring and exchange.request.content.is_eof()
         lines = [b"HTTP/1.1 %d %b\r\n" % (status, reason)]
         lines += [b"%b: %b\r\n" % header for header in headers]
         lines += [b"%b: %b\r\n" % header for header in self._cors.headers(exchange)]
-        if find(headers if isinstance(headers, list) else [], b"date") is None:
+        if find(headers, b"date") is None:
             lines.append(self._date_line())
         if exchange.decision is not None:
             lines.append(limit_headers(exchange.decision))
@@ -176,5 +182,16 @@ async def _write(exchange: Exchange, data: bytes) -> None:
         raise ClientGone
     exchange.must_answer = False
     transport.write(data)
-    writer: AbstractStreamWriter = exchange.request.writer
-    await writer.drain()
+    if transport.get_write_buffer_size():
+        await _drained(exchange, transport)
+
+
+async def _drained(exchange: Exchange, transport: asyncio.Transport) -> None:
+    """A client that reads nothing holds an upstream's connection; after the route's idle time-out it is cut off."""
+    seconds = exchange.route.timeouts.idle if exchange.route else _IDLE_SECONDS
+    try:
+        async with asyncio.timeout(seconds):
+            await exchange.request.writer.drain()
+    except TimeoutError:
+        transport.abort()
+        raise ClientGone from None

@@ -28,7 +28,7 @@ from edge.policies.client_address import ClientAddresses
 from edge.policies.cors import Cors
 from edge.policies.hosts import Hosts
 from edge.policies.limiting import Limiting
-from edge.record import Recorder
+from edge.record import LimiterCollector, Recorder
 from edge.resolve import Resolver
 from edge.router import Router
 from edge.server import create_server
@@ -134,12 +134,15 @@ async def open_edge(
         limiter = Limiter(redis, processes=runtime.count)
         resources.push_async_callback(limiter.close)
         await limiter.open()
+        collector = LimiterCollector(limiter)
+        metrics.registry.register(collector)
+        resources.callback(metrics.registry.unregister, collector)
 
-        auth_pool = Pool(loaded.upstream_variables()["AUTH_URL"])
-        resources.push_async_callback(auth_pool.close)
-        auth = AuthClient(auth_pool, loaded.auth_service_key)
-        revocations = Revocations(auth)
-        jwks = Jwks(auth.jwks)
+        # Two pools: a flood of unknown keys must not keep revocations from arriving.
+        feed = _auth_client(loaded, resources, connections_max=4)
+        revocations = Revocations(feed)
+        jwks = Jwks(feed.jwks, lambda: not revocations.is_failing)
+        keys = Keys(_auth_client(loaded, resources, connections_max=64), revocations)
         tokens = Tokens(jwks, revocations, issuer=loaded.jwt_issuer, audience=loaded.jwt_audience)
         # Once before we are ready. When auth is not there yet, tokens are answered 503 until it is.
         await asyncio.gather(revocations.read(), jwks.refresh())
@@ -149,20 +152,26 @@ async def open_edge(
             _run(resources, revocations.listen(redis))
 
         cors = Cors(loaded.allowed_origins)
+        limiting = Limiting(limiter, loaded.limits["general"])
         services = {name: upstreams[name].pools[0] for name in _SERVICES if name in upstreams}
         yield Handler(
             resolver=Resolver(ClientAddresses(loaded.proxies)),
             hosts=Hosts(loaded.hosts),
             router=Router(table, loaded.limits, loaded.edge_body_bytes_max),
             cors=cors,
-            authentication=Authentication(tokens, Keys(auth, revocations)),
-            limiting=Limiting(limiter, loaded.limits["general"]),
+            authentication=Authentication(tokens, keys, limiting),
+            limiting=limiting,
             forwarding=Forwarding(upstreams),
-            answers=Answers(cors),
+            answers=Answers(cors, runtime),
             health=EdgeHealth(services, limiter, runtime),
             recorder=Recorder(metrics, lines),
-            runtime=runtime,
         )
+
+
+def _auth_client(loaded: EdgeSettings, resources: AsyncExitStack, *, connections_max: int) -> AuthClient:
+    pool = Pool(loaded.upstream_variables()["AUTH_URL"], connections_max=connections_max)
+    resources.push_async_callback(pool.close)
+    return AuthClient(pool, loaded.auth_service_key)
 
 
 def _run(resources: AsyncExitStack, loop: Coroutine[Any, Any, None]) -> None:

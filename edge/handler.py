@@ -1,13 +1,13 @@
 """The life of a request: resolve → check → forward → record."""
 
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import structlog
 from aiohttp import web
 
 from common import http1
-from common.errors import ApiError, Forbidden, Unauthorized
-from common.runtime import Runtime
+from common.errors import ApiError, Forbidden, MethodNotAllowed, Unauthorized
 from edge.answer import Answered, Answers, ClientGone
 from edge.exchange import Exchange
 from edge.health import PATHS, EdgeHealth
@@ -39,7 +39,6 @@ class Handler:
         answers: Answers,
         health: EdgeHealth,
         recorder: Recorder,
-        runtime: Runtime,
     ) -> None:
         self._resolver = resolver
         self._hosts = hosts
@@ -51,17 +50,26 @@ class Handler:
         self._answers = answers
         self._health = health
         self._recorder = recorder
-        self._runtime = runtime
 
     async def __call__(self, request: web.BaseRequest) -> Answered:
         exchange = self._resolver.exchange(request)
-        exchange.keep_alive = request.keep_alive and not self._runtime.retiring
+        exchange.keep_alive = request.keep_alive
         if exchange.path in PATHS:
-            status, body = await self._health.answer(exchange.path)
-            await self._answers.json(exchange, status, body)
-            return Answered(status=status, keep_alive=exchange.keep_alive)
+            await self._answer(exchange, self._probe)
+        else:
+            self._recorder.begin()
+            try:
+                await self._answer(exchange, self._serve)
+            finally:
+                # 499: the client left, by itself or by the server's cancellation, before there was an answer.
+                exchange.status = exchange.status or 499
+                self._recorder.record(exchange)
+        return Answered(status=exchange.status, keep_alive=exchange.keep_alive)
+
+    async def _answer(self, exchange: Exchange, serve: Callable[[Exchange], Awaitable[None]]) -> None:
+        """One answer or a broken connection, whatever `serve` raises."""
         try:
-            await self._serve(exchange)
+            await serve(exchange)
         except ApiError as error:
             await self._refuse(exchange, error)
         except http1.UpstreamError as error:
@@ -73,11 +81,12 @@ class Handler:
         except Exception:
             log.exception("edge_failed", request_id=exchange.request_id)
             await self._refuse(exchange, ApiError())
-        finally:
-            # 499: the client left, by itself or by the server's cancellation, before there was an answer.
-            exchange.status = exchange.status or 499
-            self._recorder.record(exchange)
-        return Answered(status=exchange.status, keep_alive=exchange.keep_alive)
+
+    async def _probe(self, exchange: Exchange) -> None:
+        if exchange.method not in ("GET", "HEAD"):
+            raise MethodNotAllowed(["GET", "HEAD"])
+        status, body = await self._health.answer(exchange.path)
+        await self._answers.json(exchange, status, body)
 
     async def unreadable(self, request: web.BaseRequest, error: ApiError) -> Answered:
         """Answers what the parser refused; the connection cannot be used any further."""
@@ -86,6 +95,7 @@ class Handler:
         with suppress(ClientGone):
             await self._answers.error(exchange, error)
         log.info("request_unreadable", detail=error.detail, request_id=exchange.request_id)
+        self._recorder.begin()
         self._recorder.record(exchange)
         return Answered(status=exchange.status, keep_alive=False)
 
@@ -116,8 +126,6 @@ class Handler:
         if not exchange.must_answer:
             self._cut(exchange)
             return
-        # What is left of a large body is not worth reading only to keep the connection.
-        exchange.keep_alive = exchange.keep_alive and exchange.request.content.is_eof()
         with suppress(ClientGone):
             await self._answers.error(exchange, error)
 

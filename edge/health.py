@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from common import json
-from common.errors import ServiceUnavailable
 from common.health import Readiness, database_body, liveness, ready_body
 from common.http1 import Pool, Timeouts, UpstreamError
 from common.limits import Limiter
@@ -62,10 +61,11 @@ class EdgeHealth:
     async def _ask(self, pool: Pool) -> dict[str, Any] | None:
         try:
             response = await pool.request("GET", b"/health/ready", [], timeouts=_TIMEOUTS)
-            body: dict[str, Any] = json.loads(await response.read(64 * 1024))
-        except (UpstreamError, json.JSONDecodeError, ServiceUnavailable):
+            body = json.loads(await response.read(64 * 1024))
+        except (UpstreamError, json.JSONDecodeError):
             return None
-        return body
+        well_formed = isinstance(body, dict) and isinstance(body.get("checks"), dict)
+        return body if well_formed and response.status in (200, 503) else None
 
 
 def _status(checks: Mapping[str, str]) -> str:

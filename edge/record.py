@@ -1,20 +1,43 @@
 """What is kept of a request: one access line, and metrics by route template."""
 
+from collections.abc import Iterator
+
+import structlog
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
 from common import json
 from common.errors import timestamp
+from common.limits import Limiter
 from common.logs import LineWriter
 from common.metrics import HttpMetrics
 from edge.exchange import Exchange
+
+log = structlog.get_logger()
+_LABELS_MAX = 1000
 
 
 class Recorder:
     def __init__(self, metrics: HttpMetrics, lines: LineWriter) -> None:
         self._metrics = metrics
         self._lines = lines
+        self._labels: set[str] = set()
+
+    def begin(self) -> None:
+        self._metrics.in_flight.inc()
 
     def record(self, exchange: Exchange) -> None:
+        """Never raises: by now the answer has left."""
+        try:
+            self._record(exchange)
+        except Exception:
+            log.exception("request_not_recorded", request_id=exchange.request_id)
+
+    def _record(self, exchange: Exchange) -> None:
         seconds = exchange.seconds()
-        self._metrics.record(exchange.label, exchange.method, exchange.status, seconds)
+        self._metrics.in_flight.dec()
+        self._metrics.record(self._label(exchange), exchange.method, exchange.status, seconds)
         identity = exchange.caller.identity if exchange.caller else None
         line = {
             "time": timestamp(),
@@ -37,3 +60,30 @@ class Recorder:
             if identity.key is not None:
                 line["key"] = identity.key
         self._lines.write(json.dumps(line))
+
+    def _label(self, exchange: Exchange) -> str:
+        # A service that names a template for every path would make a series of each.
+        label = exchange.label
+        if label not in self._labels:
+            if len(self._labels) >= _LABELS_MAX:
+                return exchange.route.path if exchange.route else "unmatched"
+            self._labels.add(label)
+        return label
+
+
+class LimiterCollector(Collector):
+    """The limiter's own counts as metrics: what it decided, by class, and whether its store is away."""
+
+    def __init__(self, limiter: Limiter) -> None:
+        self._limiter = limiter
+
+    def collect(self) -> Iterator[Metric]:
+        decisions = CounterMetricFamily("limit_decisions", "Calls judged, by class.", labels=("limit", "outcome"))
+        for name, counts in self._limiter.counts.items():
+            decisions.add_metric((name, "allowed"), counts.allowed)
+            decisions.add_metric((name, "denied"), counts.denied)
+            decisions.add_metric((name, "denied_locally"), counts.denied_locally)
+            decisions.add_metric((name, "fallback"), counts.fallback)
+        yield decisions
+        degraded = float(self._limiter.degraded)
+        yield GaugeMetricFamily("limit_store_down", "Workers whose limits are approximate.", value=degraded)

@@ -3,13 +3,14 @@
 import time
 from urllib.parse import urlsplit
 
-from aiohttp import web
+from aiohttp import HttpVersion10, HttpVersion11, web
 
 from common.errors import BadRequest
 from common.ids import RequestIds
 from edge.exchange import Exchange
 from edge.policies.client_address import ClientAddresses
 from edge.policies.hosts import host_name
+from edge.policies.paths import normal_path
 
 
 class Resolver:
@@ -31,17 +32,35 @@ class Resolver:
         )
 
     def require_well_formed(self, exchange: Exchange) -> None:
-        """Fills in the host. Raises BadRequest for a target or Host that could be read in two ways."""
+        """Fills in host and normal path. Raises BadRequest for what could be read in two ways."""
         request = exchange.request
-        is_http_11 = request.version >= (1, 1)
-        exchange.host = host_name(request.headers.getall("Host", []), is_http_11=is_http_11)
-        if exchange.path.startswith("/"):
-            return
-        if not exchange.path.lower().startswith(("http://", "https://")):
-            raise BadRequest("The request target must be a path")
-        # RFC 9112 section 3.2.2: a server must accept the absolute form. What it names and Host must agree, or the
-        # upstream would be told another host than the one that was checked.
-        absolute = urlsplit(exchange.path)
-        if absolute.netloc.lower() != request.headers.get("Host", "").lower():
-            raise BadRequest("The request target and the Host header disagree")
-        exchange.path = absolute.path or "/"
+        if request.version not in (HttpVersion10, HttpVersion11):
+            raise BadRequest("Only HTTP/1.1 and HTTP/1.0 are spoken here")
+        _require_plain_framing(request)
+        exchange.host = host_name(request.headers.getall("Host", []), is_http_11=request.version == HttpVersion11)
+        path = exchange.path
+        if not path.startswith("/"):
+            path = _path_of_absolute(path, request.headers.get("Host", ""))
+        exchange.path = normal_path(path)
+
+
+def _require_plain_framing(request: web.BaseRequest) -> None:
+    coding = request.headers.get("Transfer-Encoding")
+    if coding is not None and (coding.lower() != "chunked" or request.version != HttpVersion11):
+        raise BadRequest("The only transfer coding understood is chunked, in HTTP/1.1")
+
+
+def _path_of_absolute(target: str, host: str) -> str:
+    """RFC 9112 section 3.2.2: a server must accept the absolute form.
+
+    What it names and Host must agree, or the upstream would be told another host than the one that was checked.
+    """
+    if not target.lower().startswith(("http://", "https://")):
+        raise BadRequest("The request target must be a path")
+    try:
+        absolute = urlsplit(target)
+    except ValueError:
+        raise BadRequest("The request target is malformed") from None
+    if absolute.netloc.lower() != host.lower():
+        raise BadRequest("The request target and the Host header disagree")
+    return absolute.path or "/"

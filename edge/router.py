@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from common.errors import BadRequest, MethodNotAllowed, NotFound
+from common.errors import MethodNotAllowed, NotFound
 from common.http1 import Timeouts
 from common.limits import Rule
 from edge.table import RouteEntry, Table
@@ -48,8 +48,7 @@ class Router:
         self._depth = max((path.count("/") for path in self._by_path), default=0)
 
     def find(self, host: str, path: str, method: str) -> Route:
-        """`path` is the raw path without query. Raises NotFound or MethodNotAllowed."""
-        refuse_ambiguity(path)
+        """`path` is a normal path without query. Raises NotFound or MethodNotAllowed."""
         prefix = "/".join(path.split("/", self._depth + 1)[: self._depth + 1])
         while True:
             candidates = [route for route in self._by_path.get(prefix, ()) if route.takes(host)]
@@ -65,17 +64,6 @@ def _by_method(candidates: Sequence[Route], method: str) -> Route:
         if not route.methods or method in route.methods:
             return route
     raise MethodNotAllowed(sorted(frozenset[str]().union(*(route.methods for route in candidates))))
-
-
-def refuse_ambiguity(path: str) -> None:
-    """The path that is authorised must be the path every upstream sees, whatever it decodes or folds."""
-    if "%" not in path and "/." not in path and "\\" not in path:
-        return
-    lowered = path.lower()
-    if "\\" in path or any(code in lowered for code in ("%00", "%2f", "%5c")):
-        raise BadRequest("The path contains an ambiguous character")
-    if any(segment.replace("%2e", ".") in (".", "..") for segment in lowered.split("/")):
-        raise BadRequest("The path contains dot segments")
 
 
 def _specificity(route: Route) -> tuple[bool, bool, bool]:

@@ -8,6 +8,7 @@ from aiohttp.http_exceptions import BadHttpMethod, LineTooLong
 from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
 from common.errors import ApiError, BadRequest, HeadersTooLarge
+from edge.answer import Answered
 from edge.handler import Handler
 
 KEEP_ALIVE_SECONDS = 75.0
@@ -27,6 +28,12 @@ class _Connection(web.RequestHandler):
             return await self._manager.handler.unreadable(request, _public(err_info.exc))
 
         return handle
+
+    def handle_error(self, request: web.BaseRequest, *_: Any, **__: Any) -> Any:
+        """Only reached by a fault of ours after which nobody knows what was written: never a second answer."""
+        if request.transport is not None:
+            request.transport.abort()
+        return Answered(status=500, keep_alive=False)
 
 
 def _public(reason: BaseException) -> ApiError:

@@ -59,6 +59,8 @@ class EdgeSettings(Settings):
                 ipaddress.ip_network(proxy, strict=False)
             except ValueError:
                 found.append(f"TRUSTED_PROXIES: {proxy!r} is no address or CIDR range")
+        if "*" in self.allowed_origins:
+            found.append("ALLOWED_ORIGINS: `*` cannot be used with credentials; list the origins")
         for name, text in self._limit_texts().items():
             try:
                 Rule.parse(name, text)

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from common.http1.pool import parse_address
+
 _UNITS = {"": 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
 
@@ -50,8 +52,7 @@ class UpstreamEntry(_Entry):
     @classmethod
     def _check_servers(cls, servers: list[str]) -> list[str]:
         for server in servers:
-            if re.fullmatch(r"https?://[^/?#\s]+/?|unix:///\S+", server) is None:
-                raise ValueError(f"{server!r} is no http://host:port, https://host:port or unix:///path")
+            parse_address(server)
         return [server.rstrip("/") for server in servers]
 
 
@@ -61,7 +62,7 @@ class RouteEntry(_Entry):
     auth: Literal["required", "optional", "none"] = "required"
     limits: list[Literal["general", "auth", "search", "email", "ai"]] = ["general"]
     hosts: list[str] = []
-    methods: list[str] = []
+    methods: list[Annotated[str, Field(pattern=r"^[A-Z]+$")]] = []
     permission: str | None = Field(None, pattern=r"^[a-z][a-z0-9_-]*:(read|write|manage)$")
     strip_prefix: bool = False
     body_max: Size | None = None
@@ -69,6 +70,13 @@ class RouteEntry(_Entry):
     errors: Literal["envelope", "openai"] = "envelope"
     pass_authorization: bool = False
     enabled: bool = True
+
+    @pydantic.field_validator("limits")
+    @classmethod
+    def _check_limits(cls, limits: list[str]) -> list[str]:
+        if len(set(limits)) < len(limits):
+            raise ValueError("each class once")
+        return limits
 
 
 class _File(_Entry):

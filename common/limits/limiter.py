@@ -99,6 +99,10 @@ class Limiter:
             loop.call_soon(self._flush, self._store)
         return await call.decision
 
+    def remembered(self, subject: str, rules: Sequence[Rule]) -> Decision | None:
+        """A refusal that is known without asking, None otherwise. Counts nothing as a call."""
+        return self._remembered(list_keys(subject, rules), rules) if len(self._denials) else None
+
     def _flush(self, store: Store) -> None:
         """Send what this turn of the event loop has gathered. A caller that has gone meanwhile is not counted."""
         pending, self._pending = self._pending, []

@@ -21,8 +21,11 @@ _RETRY_SECONDS = 1.0
 class Jwks:
     """Look-up by kid. Good keys are never dropped because a fetch failed."""
 
-    def __init__(self, fetch: Callable[[], Awaitable[dict[str, Any]]]) -> None:
+    def __init__(
+        self, fetch: Callable[[], Awaitable[list[dict[str, Any]]]], is_auth_there: Callable[[], bool] = lambda: True
+    ) -> None:
         self._fetch = fetch
+        self._is_auth_there = is_auth_there
         self._keys: dict[str, Ed25519PublicKey] = {}
         self._tried_at = float("-inf")
         self._reached = False
@@ -41,7 +44,7 @@ class Jwks:
         key = self._keys.get(kid)
         if key is not None:
             return key
-        if self._reached:
+        if self._reached and self._is_auth_there():
             raise Unauthorized("Invalid token", detail="unknown kid")
         raise ServiceUnavailable("Tokens cannot be verified at the moment", detail="key set not reachable")
 
@@ -67,9 +70,8 @@ class Jwks:
             self._flight = None
 
 
-def _parse(document: dict[str, Any]) -> dict[str, Ed25519PublicKey]:
-    keys = {}
-    for entry in document["keys"]:
-        if entry.get("kty") == "OKP" and entry.get("crv") == "Ed25519":
-            keys[entry["kid"]] = jwt.PyJWK(entry, algorithm="EdDSA").key
-    return keys
+def _parse(entries: list[dict[str, Any]]) -> dict[str, Ed25519PublicKey]:
+    try:
+        return {entry["kid"]: jwt.PyJWK(entry, algorithm="EdDSA").key for entry in entries if entry["crv"] == "Ed25519"}
+    except (KeyError, TypeError, jwt.PyJWTError) as error:
+        raise ServiceUnavailable(detail=f"unreadable key set: {error!r}") from error

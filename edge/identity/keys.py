@@ -4,13 +4,10 @@ import asyncio
 import time
 from collections.abc import Set
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 from common import api_keys
-from common.errors import Unauthorized
-from common.identity import Identity
-from common.limits import Rule
+from common.errors import ServiceUnavailable, Unauthorized
 from edge.identity.auth_client import AuthClient
 from edge.identity.caller import Caller
 from edge.identity.revocations import Revocations
@@ -25,6 +22,11 @@ class _Entry:
     fresh_until: float  # monotonic
     expires_at: float | None  # Unix second
 
+    def good_caller(self) -> Caller:
+        if self.expires_at is not None and self.expires_at <= time.time():
+            raise Unauthorized("API key has expired")
+        return self.caller
+
 
 class Keys:
     """Raises Unauthorized for a bad key, ServiceUnavailable when the auth service cannot be asked."""
@@ -34,31 +36,37 @@ class Keys:
         self._revocations = revocations
         self._remembered: dict[str, _Entry] = {}
         self._flights: dict[str, asyncio.Task[_Entry]] = {}
+        self._changes = 0  # how often the feed has brought something
         revocations.on_change.append(self._forget)
 
-    async def caller(self, key: str) -> Caller:
-        entry = self._remembered.get(key)
-        if entry is None or entry.fresh_until <= time.monotonic():
-            entry = await self._resolve_once(key)
-        if entry.expires_at is not None and entry.expires_at <= time.time():
-            raise Unauthorized("API key has expired")
-        return entry.caller
-
-    async def _resolve_once(self, key: str) -> _Entry:
-        """One call for equal look-ups; a caller that goes away does not fail the others."""
+    def remembered(self, key: str) -> Caller | None:
+        """The caller without asking anybody; None when that takes a look-up. Raises Unauthorized."""
         if not api_keys.is_well_formed(key):
             raise Unauthorized("Invalid API key", detail="malformed")  # junk costs nobody a look-up
+        entry = self._remembered.get(key)
+        return None if entry is None or entry.fresh_until <= time.monotonic() else entry.good_caller()
+
+    async def resolve(self, key: str) -> Caller:
+        """One call for equal look-ups; a caller that goes away does not fail the others."""
         flight = self._flights.get(key)
         if flight is None:
             flight = self._flights[key] = asyncio.create_task(self._resolve(key))
             flight.add_done_callback(lambda task: self._finish(key, task))
-        return await asyncio.shield(flight)
+        return (await asyncio.shield(flight)).good_caller()
 
     async def _resolve(self, key: str) -> _Entry:
-        data = await self._auth.resolve_key(key)
-        entry = _Entry(_caller(data), time.monotonic() + _FRESH_SECONDS, data["expires_at"])
-        if not self._is_revoked(entry):
-            self._remember(key, entry)
+        changes = self._changes
+        try:
+            found = await self._auth.resolve_key(key)
+        except Unauthorized:
+            if self._revocations.is_failing:  # it refuses us, not the key
+                raise ServiceUnavailable("The auth service is not available", detail="feed is failing") from None
+            raise
+        entry = _Entry(Caller.of(found.identity, found.rule), time.monotonic() + _FRESH_SECONDS, found.expires_at)
+        if self._revocations.is_ended(found.identity.key) or self._revocations.is_ended(found.identity.user):
+            raise Unauthorized("API key has been revoked")
+        if changes == self._changes:
+            self._remember(key, entry)  # else it may be older than what the feed has brought meanwhile
         return entry
 
     def _finish(self, key: str, task: asyncio.Task[_Entry]) -> None:
@@ -72,25 +80,8 @@ class Keys:
                 del self._remembered[old]
         self._remembered[key] = entry
 
-    def _is_revoked(self, entry: _Entry) -> bool:
-        identity = entry.caller.identity
-        return self._revocations.is_ended(identity.key) or self._revocations.is_ended(identity.user)
-
     def _forget(self, concerned: Set[UUID]) -> None:
+        self._changes += 1
         for key, entry in list(self._remembered.items()):
             if entry.caller.identity.key in concerned or entry.caller.identity.user in concerned:
                 del self._remembered[key]
-
-
-def _caller(data: dict[str, Any]) -> Caller:
-    identity = Identity(
-        user=UUID(data["user"]) if data["user"] else None,
-        org=UUID(data["org"]),
-        role=data["role"],
-        tier=data["tier"],
-        key=UUID(data["key"]),
-        permissions=frozenset(data["permissions"]),
-    )
-    limit = data.get("limit")
-    rule = Rule("key", limit["count"], limit["seconds"], scope=str(identity.key)) if limit else None
-    return Caller.of(identity, rule)

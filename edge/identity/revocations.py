@@ -48,6 +48,11 @@ class Revocations:
         self._purge_at = 0.0
         self.on_change: list[Callable[[Set[UUID]], None]] = []
 
+    @property
+    def is_failing(self) -> bool:
+        """True while the auth service does not answer the feed."""
+        return self._failing
+
     def require_synced(self) -> None:
         if not self._synced:
             raise ServiceUnavailable("Tokens cannot be verified at the moment", detail="revocations not read yet")
@@ -97,21 +102,26 @@ class Revocations:
                             self._wake.set()
             except (RedisError, OSError):
                 await asyncio.sleep(_POLL_SECONDS)
+            except Exception:
+                log.exception("revocation_wakes_failed")
+                await asyncio.sleep(_POLL_SECONDS)
 
     async def _read(self) -> None:
-        concerned: set[UUID] = set()
         while True:
             items, latest = await self._auth.revocations(self._seq)
+            if latest < self._seq:
+                self._seq = 0  # a database restored from an earlier day: read all of it again
+                continue
             for item in items:
                 self._apply(item)
-                concerned.add(item.subject)
+            # Page by page: when the next one fails, what this one revoked is forgotten all the same.
+            concerned = {item.subject for item in items}
+            for forget in self.on_change if concerned else ():
+                forget(concerned)
             if not items or self._seq >= latest:
                 break
         self._synced = True
         self._drop_expired()
-        if concerned:
-            for forget in self.on_change:
-                forget(concerned)
 
     def _apply(self, item: Revocation) -> None:
         self._seq = max(self._seq, item.seq)

@@ -46,7 +46,7 @@ def _is_address(text: str) -> bool:
         ipaddress.ip_address(text)
     except ValueError:
         return False
-    return True
+    return "%" not in text  # a zone may hold anything, and means nothing to us
 
 
 @lru_cache(maxsize=4096)

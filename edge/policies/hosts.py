@@ -1,9 +1,13 @@
 """Which hosts are served here."""
 
+import re
 from collections.abc import Sequence
 
 from common.errors import BadRequest, MisdirectedRequest
 from edge.router import host_matches
+
+# RFC 3986 section 3.2.2, as far as names on the internet go; the port is no part of the name.
+_HOST = re.compile(r"([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?")
 
 
 class Hosts:
@@ -29,8 +33,7 @@ def host_name(given: Sequence[str], *, is_http_11: bool) -> str:
     if len(given) > 1 or (is_http_11 and not given):
         raise BadRequest("Exactly one Host header is needed")
     host = given[0].lower() if given else ""
-    if any(character in host for character in "/\\@, "):
+    match = _HOST.fullmatch(host)
+    if match is None and host:
         raise BadRequest("The Host header is malformed")
-    if host.startswith("["):
-        return host.partition("]")[0] + "]"
-    return host.partition(":")[0]
+    return match[1] if match else ""

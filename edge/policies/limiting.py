@@ -17,11 +17,10 @@ class Limiting:
         """Raises TooManyRequests; leaves the decision to show on the answer in `exchange`."""
         assert exchange.route is not None
         rules, caller = exchange.route.rules, exchange.caller
-        if not rules:
-            return
         address = limit_subject(exchange.client.address)
         if caller is None:
-            await self._apply(exchange, address, rules)
+            if rules:
+                await self._apply(exchange, address, rules)
             return
         by_address = tuple(rule for rule in rules if rule.name == "auth")
         by_caller = tuple(rule for rule in rules if rule.name != "auth") + ((caller.rule,) if caller.rule else ())
@@ -34,6 +33,13 @@ class Limiting:
         """A request whose credential was refused counts against its address."""
         if exchange.route is not None and exchange.route.rules:
             await self._apply(exchange, limit_subject(exchange.client.address), self._general)
+
+    def require_not_refused(self, exchange: Exchange) -> None:
+        """Raises TooManyRequests while the address is known to have used up class general; counts nothing."""
+        decision = self._limiter.remembered(limit_subject(exchange.client.address), self._general)
+        if decision is not None:
+            exchange.decision = decision
+            raise TooManyRequests(decision.retry_after or 1)
 
     async def _apply(self, exchange: Exchange, subject: str, rules: tuple[Rule, ...]) -> None:
         decision = await self._limiter.check(subject, rules)

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from edge.upstream.headers import request_headers
 # A body this small is read whole before an upstream hears of it: one write, and a stale connection costs nothing.
 _WHOLE_BYTES_MAX = 64 * 1024
 _CLIENT_IDLE_SECONDS = 60.0
+_BYTES_PER_SECOND_MIN = 512
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -105,7 +107,7 @@ def _expect(exchange: Exchange) -> None:
 
 
 async def _chunks(request: web.BaseRequest, bytes_max: int) -> AsyncIterator[bytes]:
-    size = 0
+    size, started = 0, time.monotonic()
     while True:
         try:
             async with asyncio.timeout(_CLIENT_IDLE_SECONDS):
@@ -119,6 +121,10 @@ async def _chunks(request: web.BaseRequest, bytes_max: int) -> AsyncIterator[byt
         size += len(chunk)
         if size > bytes_max:
             raise _too_large(bytes_max)
+        # A client that drips byte by byte would hold an upstream's connection for ever.
+        elapsed = time.monotonic() - started
+        if elapsed > _CLIENT_IDLE_SECONDS and size < elapsed * _BYTES_PER_SECOND_MIN:
+            raise RequestTimeout
         yield chunk
 
 

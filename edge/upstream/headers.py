@@ -50,6 +50,7 @@ _OURS_TO_CLIENT = frozenset(
     }
 )
 _KNOWN_MAX = 4096
+_KNOWN_NAME_BYTES_MAX = 64
 
 _passes_up: dict[bytes, bool] = {}
 _passes_down: dict[bytes, bool] = {}
@@ -59,7 +60,9 @@ def _judge(name: bytes, ours: frozenset[bytes], known: dict[bytes, bool]) -> boo
     # `_` and `-` are one to many servers (CGI, WSGI), so they are one here.
     folded = name.lower().replace(b"_", b"-")
     passes = folded not in _HOP_BY_HOP and folded not in ours and not folded.startswith(b"x-gatehouse-")
-    if len(known) < _KNOWN_MAX:  # clients invent names; what they invent is not worth remembering for ever
+    if (
+        len(known) < _KNOWN_MAX and len(name) <= _KNOWN_NAME_BYTES_MAX
+    ):  # clients invent names; what they invent is not worth remembering for ever
         known[name] = passes
     return passes
 
@@ -97,15 +100,14 @@ def request_headers(exchange: Exchange, service_key: bytes | None) -> list[Heade
         and (keeps_authorization or name.lower() != b"authorization")
         and not (hop and name.lower() in hop)
     ]
-    host = request.headers.get("Host", "").encode("latin-1")
-    address = client.address.encode()
+    host = request.headers.get("Host", "").encode("ascii")
     headers += [
         (b"Host", host),
         (b"X-Request-ID", exchange.request_id.encode()),
         (b"X-Forwarded-For", client.forwarded_for.encode()),
         (b"X-Forwarded-Proto", client.scheme.encode()),
         (b"X-Forwarded-Host", host),
-        (b"X-Real-IP", address),
+        (b"X-Real-IP", client.address.encode()),
     ]
     if service_key is not None and not keeps_authorization:
         headers.append((b"Authorization", b"ApiKey " + service_key))

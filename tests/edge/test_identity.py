@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -21,10 +22,15 @@ from auth_service.app import create_app as create_auth
 from auth_service.settings import AuthSettings
 from auth_service.signing.keyring import KEYRING
 from common import api_keys
+from common.errors import ServiceUnavailable
+from common.http1 import Pool
+from common.metrics import METRICS
 from common.settings import load
 from common.worker import Worker
 from core_service.app import create_app as create_core
 from core_service.settings import CoreSettings
+from edge.identity.auth_client import AuthClient, Revocation
+from edge.identity.revocations import Revocations
 from tests.auth_service.client import cheap_hasher
 from tests.edge.conftest import KEYS, Edge, StartEdge
 
@@ -311,3 +317,54 @@ async def test_health_through_the_edge_names_the_culprit(edge: Edge, platform: P
     status, body = await call(edge, "GET", "/health/ready")
     assert (status, body["status"], body["checks"]["auth"]) == (503, "unavailable", "unhealthy")
     assert (await call(edge, "GET", "/health"))[0] == 200
+
+
+async def test_address_that_guesses_keys_stops_costing_look_ups(platform: Platform, start_edge: StartEdge) -> None:
+    edge = await start_edge(ROUTES, **{**platform.environ, "LIMIT_GENERAL": "10/60"})
+    metrics = platform.auth_app[METRICS].registry
+
+    def look_ups() -> float:
+        labels = {"service": "auth", "route": "/internal/keys/resolve", "method": "POST", "status": "401"}
+        return metrics.get_sample_value("http_requests_total", labels) or 0
+
+    statuses = [await status_of(edge, f"ApiKey {api_keys.make()}") for _ in range(30)]
+    assert statuses == [401] * 10 + [429] * 20
+    assert look_ups() <= 11
+
+
+async def test_wrong_service_key_is_not_blamed_on_the_client(platform: Platform, start_edge: StartEdge) -> None:
+    edge = await start_edge(ROUTES, **{**platform.environ, "AUTH_SERVICE_KEY": "another " + "x" * 40})
+    assert await status_of(edge, f"ApiKey {api_keys.make()}") == 503
+
+
+async def test_page_that_fails_does_not_undo_what_the_page_before_revoked() -> None:
+    pages = [([Revocation(1, "session", uuid4(), None, time.time() + 60)], 2)]
+
+    class Auth:
+        async def revocations(self, after: int) -> tuple[list[Revocation], int]:
+            if not pages:
+                raise ServiceUnavailable
+            return pages.pop()
+
+    forgotten: list[Any] = []
+    revocations = Revocations(Auth())  # type: ignore[arg-type]
+    revocations.on_change.append(forgotten.append)
+    assert not await revocations.read()
+    assert len(forgotten) == 1
+    assert revocations.is_failing
+
+
+async def test_unreadable_answers_of_auth_are_503(start_raw_upstream: Any) -> None:
+    for body in (b"[]", b"{}", b'{"data": null}', b'{"keys": null, "data": {"items": [{}], "latest": 1}}', b"\xff"):
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes = body) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+            await writer.drain()
+
+        pool = Pool(await start_raw_upstream(answer))
+        client = AuthClient(pool, "key")
+        for ask in (client.jwks, partial(client.resolve_key, "k"), partial(client.revocations, 0)):
+            with pytest.raises(ServiceUnavailable):
+                await ask()
+        await pool.close()

@@ -347,3 +347,18 @@ async def test_metrics_name_route_method_and_status(start_edge: StartEdge, start
     families = await edge.runtime.merged_metrics()
     samples = [sample for family in families for sample in family[3] if sample[0] == "http_requests_total"]
     assert [dict(labels)["route"] for _, labels, value in samples if value == 1] == ["/things/{id}"]
+
+
+async def test_metrics_say_what_the_limiter_decided(start_edge: StartEdge, start_upstream: StartUpstream) -> None:
+    edge = await start_edge(table(await start_upstream(show_headers), limits='["general"]'), LIMIT_GENERAL="2/60")
+    for _ in range(3):
+        async with edge.client.get("/"):
+            pass
+    samples = {
+        (name, *(value for _, value in labels)): value
+        for family in await edge.runtime.merged_metrics()
+        for name, labels, value in family[3]
+    }
+    assert samples[("limit_decisions_total", "general", "allowed")] == 2
+    assert samples[("limit_decisions_total", "general", "denied")] == 1
+    assert samples[("limit_store_down",)] == 0

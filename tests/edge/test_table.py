@@ -63,3 +63,17 @@ def test_includes_are_read_and_blamed_by_name(tmp_path: Path) -> None:
 def test_syntax_error_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(TableError, match=r"routes.toml: .*line 1"):
         read(tmp_path / "routes.toml", "[upstream.a\n")
+
+
+@pytest.mark.parametrize(
+    "line", ['limits = ["general", "general"]', 'methods = ["get"]', "body_max = -1", 'permission = "all"']
+)
+def test_what_could_never_work_is_a_fault(tmp_path: Path, line: str) -> None:
+    with pytest.raises(TableError, match=r"routes.toml:7: "):
+        read(tmp_path / "routes.toml", GOOD + line + "\n")
+
+
+@pytest.mark.parametrize("server", ["http://h:abc", "http://[x", "http://h/path", "h:80"])
+def test_server_that_is_no_address_is_a_fault(tmp_path: Path, server: str) -> None:
+    with pytest.raises(TableError, match=r"routes.toml:2: "):
+        read(tmp_path / "routes.toml", GOOD.replace("http://127.0.0.1:1", server))
