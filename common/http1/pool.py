@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+import time
 from collections.abc import AsyncIterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -20,7 +21,16 @@ from common.http1.timeouts import Timeouts
 from common.http1.upload import SLICE_BYTES
 
 DEFAULT_TIMEOUTS = Timeouts()
+# A connection that was closed while it idled says so within a round trip of the request. A close that comes later may
+# be the end of an upstream that has read the request and worked on it.
+STALE_SECONDS = 0.05
+_CLOSE_SECONDS = 1.0
 _HEAD = frozenset(("HEAD", b"HEAD"))
+_IDEMPOTENT = frozenset(  # RFC 9110 §9.2.2
+    spelling
+    for name in ("GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE")
+    for spelling in (name, name.encode("ascii"))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +62,22 @@ class Pool:
 
     At most `connections_max` are open; one that stays idle for `idle_seconds` is closed. `in_flight` counts those that
     open or carry a request, `idle` those that wait for one. Upgraded connections leave both counts when detached.
+    `stale_seconds` is at least one round trip to the upstream: see `request`.
     """
 
     def __init__(
-        self, url: str, *, connections_max: int = 512, idle_seconds: float = 15, tls: ssl.SSLContext | None = None
+        self,
+        url: str,
+        *,
+        connections_max: int = 512,
+        idle_seconds: float = 15,
+        stale_seconds: float = STALE_SECONDS,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.url = url
         self.connections_max = connections_max
         self.idle_seconds = idle_seconds
+        self.stale_seconds = stale_seconds
         self.in_flight = 0
         self._address = parse_address(url)
         self._tls = (tls or ssl.create_default_context()) if self._address.tls else None
@@ -85,8 +103,11 @@ class Pool:
         """Sends a request; returns when the head of its answer, interim answers skipped, is here.
 
         `headers` are complete but for framing, which is written here, and Host, added when absent. An iterable body is
-        sent as `body_length` bytes exactly, chunked when None. A pooled connection that closes before any byte of the
-        answer counts as never used: the request, unless its body is an iterable, is sent once more on a fresh one.
+        sent as `body_length` bytes exactly, chunked when None.
+
+        When a pooled connection closes before any byte of the answer, the request is sent once more, on a fresh one,
+        unless its body is an iterable. If its method is not idempotent (RFC 9110 §9.2.2), only when the close came
+        within `stale_seconds` of sending: later, the upstream may have done what it was asked.
 
         Raises UpstreamError, InvalidRequest, or whatever an iterable body raises.
         """
@@ -96,12 +117,15 @@ class Pool:
             body = None
         connection = self._take_idle()
         is_reused = connection is not None
+        asked = time.monotonic()
         try:
             connection = connection or await self._connect(timeouts.connect)
             response = await connection.exchange(head, body, body_length, method in _HEAD, timeouts)
         except UpstreamClosed as error:
             is_replayable = body is None or isinstance(body, bytes)
             if not is_reused or error.answer_begun or not is_replayable:
+                raise
+            if method not in _IDEMPOTENT and time.monotonic() - asked > self.stale_seconds:
                 raise
             connection = await self._connect(timeouts.connect)
             response = await connection.exchange(head, body, body_length, method in _HEAD, timeouts)
@@ -111,13 +135,16 @@ class Pool:
         return response
 
     async def close(self) -> None:
-        """Closes every connection, those in flight too: their requests raise UpstreamClosed. Returns once all are."""
+        """Closes every connection, those in flight too: their requests raise UpstreamClosed.
+
+        Returns once the loop has said of each that it is closed, or after a second: no shutdown hangs on that word.
+        """
         self._closed = True
         for connection in tuple(self._connections):
             connection.fail(UpstreamClosed("the pool was closed", answer_begun=True))
         if self._connections:
-            self._emptied = asyncio.get_running_loop().create_future()
-            await self._emptied
+            self._emptied = self._emptied or asyncio.get_running_loop().create_future()
+            await asyncio.wait([self._emptied], timeout=_CLOSE_SECONDS)
 
     def _take_idle(self) -> Connection | None:
         while self._idle:
@@ -143,17 +170,22 @@ class Pool:
             async with asyncio.timeout(seconds):
                 await self._open(connection)
         except TimeoutError as error:
-            connection.close()
+            self._give_up(connection)
             raise ConnectTimeout(f"no connection to {self.url} within {seconds} s") from error
-        except OSError as error:
-            connection.close()
+        except (OSError, UnicodeError) as error:  # UnicodeError: a name that cannot be one, such as a..b
+            self._give_up(connection)
             raise ConnectFailed(f"no connection to {self.url}: {error}") from error
         except BaseException:
-            connection.close()
+            self._give_up(connection)
             raise
         if connection.is_closed:
             raise ConnectFailed(f"{self.url} closed the connection, or spoke, before it was asked anything")
         return connection
+
+    def _give_up(self, connection: Connection) -> None:
+        connection.close()
+        # uvloop, cancelled between connection_made and its return, closes the socket without calling connection_lost.
+        self.lost(connection)
 
     async def _open(self, connection: Connection) -> None:
         loop, address = asyncio.get_running_loop(), self._address

@@ -19,6 +19,8 @@ from common.http1 import (
     UpstreamClosed,
     UpstreamError,
 )
+from common.http1.connection import Connection
+from common.http1.pool import STALE_SECONDS
 from tests.common.http1.scripted import echo_application
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
@@ -31,6 +33,16 @@ async def always_ok(peer):
     while True:
         await peer.head()
         await peer.answer()
+
+
+class SilentTransport(asyncio.Transport):
+    """Takes everything and calls nobody back."""
+
+    def abort(self):
+        pass
+
+    def is_closing(self):
+        return False
 
 
 async def until(condition):
@@ -185,7 +197,7 @@ async def test_stale_connection_is_replaced_once_by_a_fresh_one(upstream, connec
         await peer.answer(b"fresh")
 
     server = await upstream(script)
-    pool = connect(server.url)
+    pool = connect(server.url, stale_seconds=5)  # this machine may be slow
     await pool.request("GET", b"/", [])
     response = await pool.request("POST", b"/", [], body)
     assert response.complete == b"fresh"
@@ -201,6 +213,40 @@ async def test_stale_connection_is_not_replaced_twice(upstream, connect):
         await pool.request("GET", b"/", [])
     assert not raised.value.answer_begun
     assert (server.connections, pool.idle, pool.in_flight) == (2, 0, 0)
+
+
+def dying_over_second_request():
+    """A script whose first connection reads its second request, works on it, and closes."""
+
+    async def script(peer):
+        await peer.head()
+        if peer.ordinal == 1:
+            await peer.answer()
+            await peer.head()
+            await asyncio.sleep(2 * STALE_SECONDS)  # the work
+            return
+        await peer.answer(b"fresh")
+
+    return script
+
+
+@pytest.mark.parametrize("method", ["POST", b"POST", "PATCH", "delete", "LINK"])
+async def test_request_that_may_have_been_worked_on_is_not_sent_twice(upstream, connect, method):
+    server = await upstream(dying_over_second_request())
+    pool = connect(server.url)
+    await pool.request("GET", b"/", [])
+    with pytest.raises(UpstreamClosed):
+        await pool.request(method, b"/", [], b"hello")
+    assert (server.connections, pool.in_flight) == (1, 0)
+
+
+@pytest.mark.parametrize("method", ["GET", b"GET", "PUT", b"DELETE"])
+async def test_idempotent_request_is_sent_again_however_late_the_close(upstream, connect, method):
+    server = await upstream(dying_over_second_request())
+    pool = connect(server.url)
+    await pool.request("GET", b"/", [])
+    assert (await pool.request(method, b"/", [])).complete == b"fresh"
+    assert server.connections == 2
 
 
 async def test_stream_is_not_sent_twice(upstream, connect):
@@ -399,6 +445,13 @@ async def test_refused_connection(connect):
     assert pool.in_flight == 0
 
 
+async def test_name_that_cannot_be_one_is_a_failed_connection(connect):
+    pool = connect("http://a..b")
+    with pytest.raises(ConnectFailed):
+        await pool.request("GET", b"/", [])
+    assert pool.in_flight == 0
+
+
 async def test_all_faults_of_an_upstream_share_a_base():
     for error in (
         PoolExhausted,
@@ -514,6 +567,32 @@ async def test_cancellation_at_every_turn_leaks_nothing_and_mixes_nothing_up(ups
         assert other == b"/%d" % (turns + 1000)
         await asyncio.gather(task, return_exceptions=True)
         assert pool.in_flight == 0
+
+
+async def test_cancelled_at_every_turn_of_connecting_leaves_no_connection_behind(upstream, connect):
+    server = await upstream(always_ok)
+    for turns in range(20):
+        pool = connect(server.url)
+        task = asyncio.create_task(pool.request("GET", b"/", []))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        async with asyncio.timeout(0.5):  # less than closing takes when a connection was forgotten
+            await pool.close()
+
+
+async def test_closing_the_pool_does_not_hang_on_a_connection_the_loop_forgot(upstream, connect):
+    """A loop that closes a socket and tells nobody, as uvloop does when a connect is cancelled late."""
+    pool = connect((await upstream(always_ok)).url)
+    await pool.request("GET", b"/", [])
+    forgotten = Connection(pool)
+    pool._connections.add(forgotten)
+    pool.in_flight += 1
+    forgotten.connection_made(SilentTransport())
+    async with asyncio.timeout(5):
+        await asyncio.gather(pool.close(), pool.close())
+    pool.lost(forgotten)
 
 
 async def test_closing_the_pool_ends_what_is_in_flight(upstream, connect):
