@@ -1,7 +1,7 @@
 """Reading answers with llhttp, through httptools, without its lenient options.
 
 What llhttp lets pass that a relay must not is refused here: versions other than 1.0 and 1.1, transfer codings other
-than one "chunked", body framing on 1xx and 204, heads over 64 KiB, and line ends behind the answer's end.
+than one "chunked", bodies announced by 1xx and 204, heads over 64 KiB, and line ends behind the answer's end.
 """
 
 from collections.abc import Callable
@@ -153,7 +153,18 @@ class AnswerParser:
                 framing = CHUNKED
         self.framing = framing
         if framing != UNTIL_CLOSE and (status < 200 or status == 204):
-            raise BadAnswer(f"a {status} that announces a body")
+            self._drop_empty_length(status)
+
+    def _drop_empty_length(self, status: int) -> None:
+        """Many servers write Content-Length: 0 where RFC 9110 §8.6 forbids it: harmless, but nobody shall pass it on."""
+        rest = []
+        for name, value in self._headers:
+            lower = name.lower()
+            if lower == b"transfer-encoding" or (lower == b"content-length" and value.strip() != b"0"):
+                raise BadAnswer(f"a {status} that announces a body")
+            if lower != b"content-length":
+                rest.append((name, value))
+        self._headers = rest
 
     def _persists(self, version: str) -> bool:
         """Whether the upstream keeps the connection open (RFC 9112 §9.3)."""

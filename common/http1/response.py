@@ -149,14 +149,6 @@ class Response:
             chunks.append(chunk)
         return b"".join(chunks)
 
-    async def finish(self, limit: int = HIGH_WATER_BYTES) -> None:
-        """Reads and drops what is left, so that the connection can be used again; past `limit` bytes closes it."""
-        async for chunk in self:
-            limit -= len(chunk)
-            if limit < 0:
-                return self.close()
-        return None
-
     def close(self) -> None:
         """Closes the connection at once unless the answer had ended; then it is in the pool already."""
         if self._body is not None:
