@@ -168,7 +168,7 @@ class Connection(asyncio.Protocol):
                 return
             self._body = body
             self._state = STREAMING
-            if answer.status >= 300:
+            if answer.status >= 300:  # a lower one may go on while the request does: an upstream works on a stream
                 self._refuse_rest(answer)
         self._watch()
         if answer.chunks:
@@ -176,12 +176,7 @@ class Connection(asyncio.Protocol):
             answer.chunks.clear()
 
     def _refuse_rest(self, answer: AnswerParser) -> None:
-        """An error before the request had ended: the upstream does not want the rest (RFC 9112 §9.5).
-
-        An answer that is no error may go on while the request does, as when an upstream works on a stream.
-        """
-        if answer.status < 400:
-            return
+        """A redirect or an error before the request had ended: the upstream does not want the rest (RFC 9112 §9.5)."""
         if self._writing_paused or (self._upload is not None and not self._upload.is_sent):
             self._stop_upload()
             answer.keep_alive = False

@@ -5,7 +5,9 @@ from collections.abc import AsyncIterable, Sequence
 
 from common.http1.errors import InvalidRequest
 
+# Clients invent names: what is kept of them is bounded in number and in size.
 _KNOWN_NAMES_MAX = 1024
+_KNOWN_NAME_BYTES_MAX = 64
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FRAMING = frozenset((b"content-length", b"transfer-encoding"))
 
@@ -28,8 +30,7 @@ def encode_head(
     try:
         lines = [_lines[name] + value for name, value in headers]
     except KeyError:
-        _learn_names(headers)
-        lines = [_lines[name] + value for name, value in headers]
+        lines = [_line_start(name) + value for name, value in headers]
     text = b"".join((target, *lines))
     if 13 in text or 10 in text or 0 in text:  # as integers: found several times faster than as bytes
         raise InvalidRequest("a header or the target holds CR, LF or NUL")
@@ -48,21 +49,25 @@ def _learn_method(method: bytes | str) -> bytes:
         raise InvalidRequest("the method is not a token")
     if name == b"CONNECT":
         raise InvalidRequest("CONNECT opens tunnels, which this client does not")
-    if len(_methods) < _KNOWN_NAMES_MAX:
+    if len(_methods) < _KNOWN_NAMES_MAX and len(name) <= _KNOWN_NAME_BYTES_MAX:
         _methods[method] = name + b" "
     return name + b" "
 
 
-def _learn_names(headers: Sequence[tuple[bytes, bytes]]) -> None:
-    if len(_lines) > _KNOWN_NAMES_MAX:  # clients invent names; start again rather than grow
-        _lines.clear()
-    for name, _ in headers:
-        if not _TOKEN.fullmatch(name):
-            raise InvalidRequest("a header name is not a token")
-        lower = name.lower()
-        if lower in _FRAMING:
-            raise InvalidRequest("Content-Length and Transfer-Encoding are written by the client leg")
-        _lines[name] = b"%b: " % (b"Host" if lower == b"host" else name)
+def _line_start(name: bytes) -> bytes:
+    if name in _lines:
+        return _lines[name]
+    if not _TOKEN.fullmatch(name):
+        raise InvalidRequest("a header name is not a token")
+    lower = name.lower()
+    if lower in _FRAMING:
+        raise InvalidRequest("Content-Length and Transfer-Encoding are written by the client leg")
+    start = b"%b: " % (b"Host" if lower == b"host" else name)
+    if len(name) <= _KNOWN_NAME_BYTES_MAX:
+        if len(_lines) >= _KNOWN_NAMES_MAX:
+            _lines.clear()  # start again rather than grow
+        _lines[name] = start
+    return start
 
 
 def encode_framing(body: bytes | AsyncIterable[bytes] | None, length: int | None) -> bytes:

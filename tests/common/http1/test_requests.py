@@ -183,23 +183,31 @@ async def test_early_answer_stops_the_body_and_the_connection_is_not_used_again(
         await stopped.wait()
 
 
-async def test_early_answer_in_pieces_is_read_to_its_end(upstream, connect):
+@pytest.mark.parametrize("status", [b"307 Temporary Redirect", b"413 Content Too Large"])
+async def test_early_answer_in_pieces_is_read_to_its_end(upstream, connect, status):
     go_on = asyncio.Event()
 
     async def script(peer):
         await peer.head()
-        await peer.say(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 4\r\n\r\nno")
+        await peer.say(b"HTTP/1.1 %b\r\nContent-Length: 4\r\n\r\nno" % status)
         await go_on.wait()
         await peer.say(b"no")
         await peer.client_closes()
 
+    stopped = asyncio.Event()
+
     async def stuck():
-        yield b"x"
-        await asyncio.get_running_loop().create_future()
+        try:
+            yield b"x"
+            await asyncio.get_running_loop().create_future()
+        finally:
+            stopped.set()
 
     pool = connect((await upstream(script)).url)
     response = await pool.request("PUT", b"/", [], stuck())
     assert response.complete is None
+    async with asyncio.timeout(2):
+        await stopped.wait()  # at the head already: nobody wants the rest
     go_on.set()
     assert await response.read(100) == b"nono"
     assert (pool.idle, pool.in_flight) == (0, 0)
@@ -349,6 +357,16 @@ def test_invented_header_names_do_not_pile_up():
         encode_head(f"M{number}", b"/", [], b"", b"x")
     assert len(request._lines) < 1100
     assert len(request._methods) < 1100
+
+
+def test_long_invented_names_are_written_but_not_kept():
+    from common.http1 import request
+
+    name = b"X-" + b"a" * 8000
+    head = encode_head(b"M" * 8000, b"/", [(name, b"1"), (b"X-Short", b"2")], b"", b"x")
+    assert b"\r\n%b: 1\r\nX-Short: 2\r\n" % name in head
+    assert max(map(len, request._lines)) <= 64
+    assert max(map(len, request._methods)) <= 64
 
 
 @pytest.mark.parametrize(("body", "length"), [(None, 3), (b"abc", 4), (pieces(), -1)])
