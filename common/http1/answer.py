@@ -156,7 +156,7 @@ class AnswerParser:
             self._drop_empty_length(status)
 
     def _drop_empty_length(self, status: int) -> None:
-        """Many servers write Content-Length: 0 where RFC 9110 §8.6 forbids it: harmless, but nobody shall pass it on."""
+        """Many servers write Content-Length: 0 where RFC 9110 §8.6 forbids it: harmless, but not passed on."""
         rest = []
         for name, value in self._headers:
             lower = name.lower()
