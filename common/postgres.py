@@ -84,7 +84,18 @@ class Database:
                 raise
             raise ServiceUnavailable("The database is not available", detail=_describe(error)) from error
         finally:
-            await self._pool.release(connection)  # type: ignore[union-attr]
+            await self._release(connection)
+
+    async def _release(self, connection: asyncpg.Connection) -> None:
+        """Never raises because the connection was lost: what the block did, or raised, stands.
+
+        An error here would answer 503 for what is committed already. asyncpg drops a connection it cannot reset.
+        """
+        assert self._pool is not None
+        try:
+            await self._pool.release(connection)
+        except _UNAVAILABLE as error:
+            log.warning("database_connection_lost", detail=_describe(error))
 
     async def _acquire(self, wait_seconds: float) -> asyncpg.Connection:
         assert self._pool is not None
