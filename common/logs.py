@@ -8,7 +8,7 @@ import atexit
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
@@ -84,18 +84,37 @@ class _Renderer:
     """Last processor: writes the line itself, so that no logger object formats it twice."""
 
     def __call__(self, _logger: WrappedLogger, method: str, event: EventDict) -> str:
-        try:
-            line = json.dumps(event)
-        except TypeError:
-            line = json.dumps({key: value if _plain(value) else repr(value) for key, value in event.items()})
-        STDOUT.write(line)
+        STDOUT.write(render(event))
         if method in ("error", "exception", "critical"):
             STDOUT.flush()
         raise structlog.DropEvent
 
 
-def _plain(value: Any) -> bool:
-    return isinstance(value, str | int | float | bool | None)
+def render(event: Mapping[str, Any]) -> bytes:
+    """One line, without its newline. Never raises: what JSON cannot hold is written as text.
+
+    Other objects become their repr, and a lone surrogate (aiohttp's reading of a byte that is no UTF-8) `\\udcff`.
+    """
+    try:
+        return json.dumps(event)
+    except TypeError:
+        return json.dumps({_text(key): value if _is_json(value) else _text(value) for key, value in event.items()})
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except TypeError:
+        return False
+    return True
+
+
+def _text(value: Any) -> str:
+    try:
+        text = value if isinstance(value, str) else repr(value)
+    except Exception:  # noqa: BLE001 - whatever a repr raises, the rest of the line is worth having
+        text = f"<{type(value).__name__} without a repr>"
+    return text.encode(errors="backslashreplace").decode()
 
 
 class _ToStructlog(logging.Handler):

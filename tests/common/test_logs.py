@@ -7,7 +7,9 @@ import subprocess
 import sys
 from typing import Any
 
-from common.logs import LineWriter
+import pytest
+
+from common.logs import LineWriter, render
 
 PROGRAM = """
 import logging, structlog
@@ -18,6 +20,7 @@ logs.configure("sample", "INFO")
 log = structlog.get_logger()
 with structlog.contextvars.bound_contextvars(request_id="req_12345678"):
     log.info("first", count=1, password="hunter2", authorization="ApiKey hunter2", id=uuid4(), odd=object())
+log.info("bytes_from_afar", user=b"\\xff".decode(errors="surrogateescape"))
 log.debug("unseen")
 logging.getLogger("library").warning("from %s", "afar")
 try:
@@ -34,13 +37,46 @@ def lines_of(program: str) -> list[dict[str, Any]]:
 
 
 def test_lines_are_json_with_time_level_service_and_request_id() -> None:
-    first, library, broken = lines_of(PROGRAM)
+    first, bytes_from_afar, library, broken = lines_of(PROGRAM)
     assert list(first)[:4] == ["time", "level", "service", "event"]
     assert (first["level"], first["service"], first["event"], first["count"]) == ("info", "sample", "first", 1)
     assert first["request_id"] == "req_12345678"
+    assert bytes_from_afar["user"] == "\\udcff"
     assert (library["level"], library["message"], library["logger"]) == ("warning", "from afar", "library")
     assert broken["level"] == "error"
     assert "ZeroDivisionError" in broken["exception"]
+
+
+class Unprintable:
+    def __repr__(self) -> str:
+        raise LookupError("no words")
+
+
+CIRCLE: list[Any] = []
+CIRCLE.append(CIRCLE)
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        ("caf\udce9", "caf\\udce9"),
+        (["\udcff"], "['\\udcff']"),
+        (2**70, str(2**70)),
+        (10**5000, "<int without a repr>"),
+        (b"\xff", "b'\\xff'"),
+        (Unprintable(), "<Unprintable without a repr>"),
+        (CIRCLE, "[[...]]"),
+        ({1: 2}, "{1: 2}"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_json_cannot_hold_is_written_as_text_and_spoils_no_other_field(value: Any, written: str) -> None:
+    line = json.loads(render({"event": "request", "path": "/é", "tags": ["a"], "odd": value}))
+    assert line == {"event": "request", "path": "/é", "tags": ["a"], "odd": written}
+
+
+def test_any_key_is_written() -> None:
+    assert json.loads(render({"a\udcff": 1, None: 2})) == {"a\\udcff": 1, "None": 2}  # type: ignore[dict-item]
 
 
 def test_secrets_are_redacted_should_one_slip_in() -> None:
