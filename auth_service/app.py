@@ -26,7 +26,7 @@ from common.health import Check
 from common.metrics import METRICS
 from common.postgres import DATABASE, Database
 from common.runtime import Runtime
-from common.service import create_service
+from common.service import create_service, runner
 from common.settings import load
 from common.valkey import VALKEY
 from common.worker import Worker
@@ -116,4 +116,4 @@ async def build(worker: Worker) -> Mapping[str, web.BaseRunner]:
     logs.configure("auth", settings.log_level)
     app = create_app(settings, runtime=worker)
     worker.snapshot = lambda: metrics.snapshot(app[METRICS].registry)
-    return {"http": web.AppRunner(app, access_log=None)}
+    return {"http": runner(app, shutdown_seconds=settings.shutdown_seconds)}

@@ -1,12 +1,14 @@
 """The kit of an internal service: middlewares, errors, health. Auth and core are built on it.
 
 Middleware order, outermost first: request_id → access_log → errors → service_key → deadline.
+`runner` serves it: what the HTTP parser refuses never becomes a request, and is answered there.
 """
 
 import asyncio
 import hmac
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from typing import cast
 
 import structlog
 from aiohttp import web
@@ -15,6 +17,7 @@ from structlog.contextvars import bound_contextvars
 from common import errors, json
 from common.errors import ApiError
 from common.health import Check, add_health
+from common.http_server import Runner
 from common.identity import IDENTITY, ROUTE_HEADER, from_headers
 from common.ids import RequestIds
 from common.metrics import METRICS, HttpMetrics
@@ -28,6 +31,10 @@ REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
 SERVICE_KEY: web.AppKey[str] = web.AppKey("service_key", str)
 _REQUEST_IDS: web.AppKey[RequestIds] = web.AppKey("request_ids", RequestIds)
 _DEADLINE_SECONDS = 35.0  # longer than the wait for a database connection, which has the better message
+_KEEP_ALIVE_SECONDS = 75.0  # longer than the edge keeps an idle connection, so that it is the edge who closes
+# More than the edge accepts and adds: a head that passed there must not fail here.
+_HEADER_BYTES_MAX = 64 * 1024
+_HEADERS_MAX = 256
 _OPEN_PATHS = frozenset({"/health", "/health/ready", "/health/db", "/metrics"})
 
 
@@ -43,6 +50,24 @@ def create_service(name: str, *, service_key: str, runtime: Runtime, checks: Map
     app.on_response_prepare.append(runtime.announce_closing)
     add_health(app, name, checks)
     return app
+
+
+def runner(app: web.Application, *, shutdown_seconds: float) -> web.AppRunner:
+    """Serves an application of `create_service`; `shutdown_seconds` is how long its clean-up waits for requests."""
+
+    async def unreadable(request: web.BaseRequest, error: ApiError) -> web.StreamResponse:
+        return _refuse_unreadable(app, cast("web.Request", request), error)
+
+    return Runner(
+        app,
+        unreadable,
+        access_log=None,  # ours is a middleware
+        keepalive_timeout=_KEEP_ALIVE_SECONDS,
+        max_line_size=_HEADER_BYTES_MAX,
+        max_field_size=_HEADER_BYTES_MAX,
+        max_headers=_HEADERS_MAX,
+        shutdown_timeout=shutdown_seconds,
+    )
 
 
 @web.middleware
@@ -102,7 +127,8 @@ async def render_errors(request: web.Request, handler: Handler) -> web.StreamRes
 async def require_service_key(request: web.Request, handler: Handler) -> web.StreamResponse:
     if request.path in _OPEN_PATHS:
         return await handler(request)
-    offered = request.headers.get("Authorization", "").encode()
+    # aiohttp reads bytes that are no UTF-8 as lone surrogates.
+    offered = request.headers.get("Authorization", "").encode(errors="surrogateescape")
     if not hmac.compare_digest(offered, f"ApiKey {request.app[SERVICE_KEY]}".encode()):
         raise errors.Unauthorized("This service answers the edge only")
     try:
@@ -135,6 +161,16 @@ def error_response(request: web.Request, error: ApiError) -> web.Response:
     return web.Response(
         body=json.dumps(body), status=error.status, content_type="application/json", headers=error.headers
     )
+
+
+def _refuse_unreadable(app: web.Application, request: web.Request, error: ApiError) -> web.Response:
+    request[REQUEST_ID] = app[_REQUEST_IDS].keep_or_make(None)
+    log.info("request_unreadable", status=error.status, detail=error.detail, request_id=request[REQUEST_ID])
+    app[METRICS].record("unmatched", request.method, error.status, 0)
+    response = error_response(request, error)
+    response.headers["X-Request-ID"] = request[REQUEST_ID]  # the application's signals do not reach this answer
+    response.force_close()
+    return response
 
 
 def _from_aiohttp(error: web.HTTPException) -> ApiError:

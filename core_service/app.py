@@ -14,7 +14,7 @@ from common.health import Check
 from common.metrics import METRICS, snapshot
 from common.postgres import DATABASE, Database
 from common.runtime import Runtime
-from common.service import create_service
+from common.service import create_service, runner
 from common.settings import load
 from common.valkey import VALKEY
 from common.worker import Worker
@@ -43,7 +43,7 @@ async def build(worker: Worker) -> dict[str, web.BaseRunner]:
     logs.configure("core", settings.log_level)
     app = create_app(settings, runtime=worker)
     observe(app, worker)
-    return {"http": web.AppRunner(app, access_log=None, shutdown_timeout=settings.shutdown_seconds)}
+    return {"http": runner(app, shutdown_seconds=settings.shutdown_seconds)}
 
 
 def observe(app: web.Application, worker: Worker) -> None:

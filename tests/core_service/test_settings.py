@@ -118,6 +118,9 @@ def test_service_runs_under_its_supervisor_and_stops_when_told(
     try:
         body = _wait_for(f"http://127.0.0.1:{port}/health/ready", process)
         assert body["checks"] == {"database": "healthy", "redis": "healthy"}
+        long = urllib.request.Request(f"http://127.0.0.1:{port}/health", headers={"X-Long": "a" * 16_384})
+        with urllib.request.urlopen(long, timeout=5) as answer:  # the edge lets as much pass
+            assert answer.status == 200
         process.send_signal(signal.SIGTERM)
         output, _ = process.communicate(timeout=10)
     finally:
