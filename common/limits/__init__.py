@@ -13,6 +13,6 @@ list of admission times for each rule of the subject, admitted in all of them or
 
 from common.limits.limiter import Counts, Limiter
 from common.limits.rules import CostTooLargeError, Decision, Rule
-from common.limits.store import connect
+from common.valkey import connect
 
 __all__ = ["CostTooLargeError", "Counts", "Decision", "Limiter", "Rule", "connect"]

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from structlog.typing import FilteringBoundLogger
 
 from common.limits.rules import Rule
@@ -19,15 +17,6 @@ SCRIPT = (Path(__file__).parent / "script.lua").read_bytes()
 SCRIPT_SHA = hashlib.sha1(SCRIPT, usedforsecurity=False).hexdigest()
 _LOAD = pack("SCRIPT", "LOAD", SCRIPT)
 _PREFIX = "gatehouse:limit:"
-
-
-def connect(url: str) -> Redis:
-    """The process's client of the Valkey or Redis at `url` (redis://, rediss://, unix://). Connects when first used.
-
-    It never repeats a command by itself: after a lost answer nobody knows whether the store has run it.
-    """
-    retry = Retry(NoBackoff(), 0)
-    return Redis.from_url(url, retry=retry, protocol=2, socket_timeout=2.0, socket_connect_timeout=1.0)
 
 
 def list_keys(subject: str, rules: Sequence[Rule]) -> list[str]:
