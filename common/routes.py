@@ -17,7 +17,6 @@ from common.errors import (
     Forbidden,
     NotFound,
     PayloadTooLarge,
-    RequestTimeout,
     Unauthorized,
     UnsupportedMediaType,
     ValidationError,
@@ -141,8 +140,6 @@ async def read_body(request: web.Request, bytes_max: int) -> bytes:
             body += chunk
             if len(body) > bytes_max:
                 raise too_large
-    except TimeoutError:
-        raise RequestTimeout from None
     except web.RequestPayloadError as error:
         raise BadRequest("The request body ended early", detail=str(error)) from None
     return bytes(body)
