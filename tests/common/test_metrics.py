@@ -12,7 +12,9 @@ def test_requests_and_seconds_are_counted_by_template() -> None:
         metrics.record("/x/{id}", "GET", status, seconds)
     text = render(snapshot(metrics.registry))
     assert 'http_requests_total{service="core",route="/x/{id}",method="GET",status="200"} 2.0' in text
-    assert 'http_request_seconds_bucket{service="core",route="/x/{id}",method="GET",status="200",le="0.0025"} 1.0' in text
+    assert (
+        'http_request_seconds_bucket{service="core",route="/x/{id}",method="GET",status="200",le="0.0025"} 1.0' in text
+    )
     assert 'http_request_seconds_count{service="core",route="/x/{id}",method="GET",status="200"} 2.0' in text
 
 
