@@ -9,7 +9,7 @@ from aiohttp.http_exceptions import BadHttpMethod, LineTooLong
 from common.errors import ApiError, BadRequest, HeadersTooLarge
 
 # Answers what could not be parsed. The request says nothing: its method is UNKNOWN, its path /, without headers.
-Unreadable = Callable[[web.BaseRequest, ApiError], Awaitable[web.StreamResponse]]
+Unreadable = Callable[[web.BaseRequest, ApiError], Awaitable[Any]]
 
 
 class Connection(web.RequestHandler):
@@ -17,11 +17,11 @@ class Connection(web.RequestHandler):
 
     __slots__ = ()
 
-    def _make_error_handler(self, err_info: Any) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
+    def _make_error_handler(self, err_info: Any) -> Callable[[web.BaseRequest], Awaitable[Any]]:
         server = self._manager
         assert isinstance(server, Server)
 
-        async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        async def handle(request: web.BaseRequest) -> Any:
             return await server.unreadable(request, parser_error(err_info.exc))
 
         return handle

@@ -104,7 +104,7 @@ def authorize(request: web.Request, permission: str | Access) -> None:
     if identity is None:
         raise Unauthorized
     if isinstance(permission, str) and not identity.allows(permission):
-        raise Forbidden(detail=f"lacks {permission}")
+        raise Forbidden(f"This needs the permission {permission}")
 
 
 def query_values(request: web.Request) -> dict[str, Any]:
@@ -126,7 +126,11 @@ async def read_json(request: web.Request, bytes_max: int) -> Any:
     except orjson.JSONDecodeError as error:
         if "number is infinity" in str(error):  # 1e400 is JSON, though no number that anything here could hold
             raise ValidationError({"body": ["Numbers must be finite"]}) from None
-        raise BadRequest("Malformed JSON", detail=str(error)) from None
+        raise BadRequest(_malformed(error, raw), detail=str(error)) from None
+
+
+def _malformed(error: orjson.JSONDecodeError, raw: bytes) -> str:
+    return f"Malformed JSON at line {error.lineno}, column {error.colno}" if raw else "A JSON body is needed"
 
 
 async def read_body(request: web.Request, bytes_max: int) -> bytes:

@@ -12,6 +12,9 @@ import orjson
 import pydantic
 from dotenv import dotenv_values
 from pydantic import AliasChoices, AliasGenerator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import ErrorDetails
+
+from common.sentences import sentence
 
 SECRET_LENGTH_MIN = 32
 # Values that appear in examples and tutorials; each has been seen in production somewhere.
@@ -94,13 +97,18 @@ def load(cls: type[AnySettings], environ: Mapping[str, str] | None = None) -> An
     try:
         settings = cls.model_validate(values)
     except pydantic.ValidationError as error:
-        faults = [f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors()]
+        faults = [_named(str(fault["loc"][0]), fault) for fault in error.errors(include_input=False)]
         wrong = {fault["loc"][0] for fault in error.errors()}
         # Every field has a default, so the rest can still be judged and all faults be named at once.
         settings = cls.model_validate({name: value for name, value in values.items() if name not in wrong})
     if faults := faults + settings.faults():
         raise SettingsError("\n".join(faults))
     return settings
+
+
+def _named(name: str, fault: ErrorDetails) -> str:
+    said = sentence(fault, f"{name}:")
+    return said if said.startswith(name) else f"{name}: {said}"
 
 
 def names(cls: type[Settings]) -> dict[str, tuple[str, ...]]:

@@ -16,6 +16,7 @@ from common.metrics import METRICS, HttpMetrics, snapshot
 from common.runtime import RUNTIME, Runtime
 from common.worker import Worker
 from edge.answer import Answers
+from edge.entries import Table
 from edge.handler import Handler
 from edge.health import EdgeHealth
 from edge.identity.auth_client import AuthClient
@@ -33,7 +34,7 @@ from edge.resolve import Resolver
 from edge.router import Router
 from edge.server import create_server
 from edge.settings import EdgeSettings
-from edge.table import Table, read_table
+from edge.table import read_table
 from edge.upstream.forward import Forwarding, Upstream
 
 # The services whose health is the edge's own, where the table names them.

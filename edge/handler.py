@@ -113,7 +113,7 @@ class Handler:
             raise
         await self._limiting.check(exchange)
         if route.permission is not None and not (exchange.caller and exchange.caller.identity.allows(route.permission)):
-            raise Forbidden(detail=f"lacks {route.permission}")
+            raise Forbidden(f"This needs the permission {route.permission}")
         response = await self._forwarding.send(exchange)
         try:
             await self._answers.relay(exchange, response)

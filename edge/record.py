@@ -7,10 +7,9 @@ from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from common import json
 from common.errors import timestamp
 from common.limits import Limiter
-from common.logs import LineWriter
+from common.logs import LineWriter, render
 from common.metrics import HttpMetrics
 from edge.exchange import Exchange
 
@@ -59,7 +58,7 @@ class Recorder:
             line["org"] = identity.org
             if identity.key is not None:
                 line["key"] = identity.key
-        self._lines.write(json.dumps(line))
+        self._lines.write(render(line))
 
     def _label(self, exchange: Exchange) -> str:
         # A service that names a template for every path would make a series of each.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from common.errors import MethodNotAllowed, NotFound
 from common.http1 import Timeouts
 from common.limits import Rule
-from edge.table import RouteEntry, Table
+from edge.entries import RouteEntry, Table
 
 
 @dataclass(frozen=True, slots=True)

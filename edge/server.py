@@ -1,13 +1,11 @@
 """aiohttp's server with what an internet-facing one needs: bounds, and parser errors in the envelope."""
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
-from aiohttp.http_exceptions import BadHttpMethod, LineTooLong
 from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
-from common.errors import ApiError, BadRequest, HeadersTooLarge
+from common.http_server import Connection, Server
 from edge.answer import Answered
 from edge.handler import Handler
 
@@ -17,17 +15,10 @@ HEADERS_MAX = 100
 _LINGER_SECONDS = 2.0  # how long an early answer waits for the rest of the body, so that the client can read it
 
 
-class _Connection(web.RequestHandler):
-    """One client connection. What it cannot parse goes through the handler too, to get envelope, id and access line."""
+class _Connection(Connection):
+    """One client connection."""
 
     __slots__ = ()
-
-    def _make_error_handler(self, err_info: Any) -> Callable[[web.BaseRequest], Awaitable[Any]]:
-        async def handle(request: web.BaseRequest) -> Any:
-            assert isinstance(self._manager, EdgeServer)
-            return await self._manager.handler.unreadable(request, _public(err_info.exc))
-
-        return handle
 
     def handle_error(self, request: web.BaseRequest, *_: Any, **__: Any) -> Any:
         """Only reached by a fault of ours after which nobody knows what was written: never a second answer."""
@@ -36,21 +27,7 @@ class _Connection(web.RequestHandler):
         return Answered(status=500, keep_alive=False)
 
 
-def _public(reason: BaseException) -> ApiError:
-    if isinstance(reason, LineTooLong) or "too many" in str(reason).lower():
-        return HeadersTooLarge(detail=repr(reason))
-    if isinstance(reason, BadHttpMethod):
-        return BadRequest("Unknown method, or not HTTP", detail=repr(reason))
-    return BadRequest("Malformed HTTP request", detail=repr(reason))
-
-
-class EdgeServer(web.Server):
-    """`web.Server` that makes our connections."""
-
-    def __init__(self, handler: Handler, **options: Any) -> None:
-        super().__init__(handler, **options)  # type: ignore[arg-type]
-        self.handler = handler
-
+class _Server(Server):
     def __call__(self) -> web.RequestHandler:
         return _Connection(self, loop=self._loop, **self._kwargs)
 
@@ -59,8 +36,9 @@ def create_server(handler: Handler) -> web.Server:
     """Raises RuntimeError when aiohttp would fall back to its slow parser."""
     if HttpRequestParser is HttpRequestParserPy:
         raise RuntimeError("aiohttp's C parser is not available on this platform")
-    return EdgeServer(
+    return _Server(
         handler,
+        handler.unreadable,
         handler_cancellation=True,  # client gone: the task ends, and with it the upstream's connection
         keepalive_timeout=KEEP_ALIVE_SECONDS,
         max_line_size=HEADER_BYTES_MAX,

@@ -12,8 +12,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 from common import http1
 from common.errors import BadGateway, BadRequest, GatewayTimeout, PayloadTooLarge, RequestTimeout, ServiceUnavailable
 from common.http1 import Pool, Response
+from edge.entries import UpstreamEntry
 from edge.exchange import Exchange
-from edge.table import UpstreamEntry
 from edge.upstream.headers import request_headers
 
 # A body this small is read whole before an upstream hears of it: one write, and a stale connection costs nothing.

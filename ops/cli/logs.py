@@ -32,8 +32,12 @@ def command(service: str | None, follow: bool, lines: int | None, request_id: st
     # Whoever asks for one request wants all of it.
     count = lines if lines is not None else (None if request_id else LINES)
     show = log_lines.as_json if as_json else log_lines.as_text
+    found = False
     for line in reading.last(logs, count, request_id):
+        found = True
         click.echo(show(line))
+    if request_id and not found and not follow:
+        raise StackError(f"no line of {request_id} in {place.logs}")
     if follow:
         with suppress(KeyboardInterrupt):
             for line in reading.following(logs, request_id):

@@ -35,7 +35,9 @@ def _reloading(words: list[str], module: str) -> int:
     from ops.stack.watch import SourceFilter, concerned, source_folders  # noqa: PLC0415
 
     # In a group of its own, so that a Ctrl-C reaches it once, through us; and it ends when we are killed.
-    process = subprocess.Popen(dying_with_us(words, signal.SIGINT), process_group=0)
+    # Without a lame duck, so that the first request after a change meets the new code.
+    environ = {"LAME_DUCK_SECONDS": "0", **os.environ}
+    process = subprocess.Popen(dying_with_us(words, signal.SIGINT), process_group=0, env=environ)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda received, _frame: process.send_signal(received))
     ended = threading.Event()

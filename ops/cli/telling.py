@@ -1,5 +1,7 @@
 """Shows a controller's events: with a spinner and a box on a terminal, as plain lines anywhere else."""
 
+import os
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -135,9 +137,10 @@ def _after(summary: dict[str, Any]) -> list[str]:
 def program_name() -> str:
     """How this person calls us: the bare name only where it is found."""
     own = Path(sys.executable).with_name("gatehouse")
-    if shutil.which("gatehouse") == str(own):
-        return "gatehouse"
-    return short(own) if own.exists() else "python -m ops.cli"
+    name = "gatehouse" if shutil.which("gatehouse") == str(own) else short(own) if own.exists() else "python -m ops.cli"
+    # What finds this stack now must find it again when it is pasted.
+    var = os.environ.get("GATEHOUSE_VAR")
+    return f"GATEHOUSE_VAR={shlex.quote(var)} {name}" if var else name
 
 
 def short(path: Path) -> str:

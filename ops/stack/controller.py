@@ -12,6 +12,7 @@ import time
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
+from common import settings
 from common.supervisor.listeners import bind
 from common.supervisor.plan import CannotStart, Plan, parse
 from ops.stack import credentials, probe
@@ -106,6 +107,9 @@ class Controller:
 
     async def _start_services(self) -> None:
         environ = self._backends.environ()
+        if self._watches and not settings.variable("LAME_DUCK_SECONDS", environ):
+            # Whoever asks straight after "reloaded" wants the new code, not a retiring worker's last answer.
+            environ["LAME_DUCK_SECONDS"] = "0"
         await asyncio.gather(*(service.start(environ) for service in self.services.values()))
         await asyncio.gather(*(service.wait_ready() for service in self.services.values()))
         for service in self.services.values():
@@ -120,6 +124,8 @@ class Controller:
         while True:
             status, body = await asyncio.to_thread(probe.fetch, f"{self.url}/health/ready")
             if status == 200:
+                if away := probe.unhealthy(body):
+                    self.story.say(f"degraded: {', '.join(away)} does not answer; `gatehouse doctor` says more")
                 return
             if time.monotonic() > deadline:
                 why = ", ".join(probe.unhealthy(body)) or f"status {status}"

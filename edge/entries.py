@@ -1,0 +1,105 @@
+"""What a route table may say: one entry of each kind, checked field by field."""
+
+import re
+from typing import Annotated, Literal
+
+import pydantic
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from common.errors import BadRequest
+from common.http1.pool import parse_address
+from common.permissions import PERMISSION
+from edge.health import PATHS as PROBES
+from edge.policies.paths import normal_path
+
+_UNITS = {"": 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+
+
+def _size(value: object) -> object:
+    """`"1MiB"` or a number of bytes."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"(\d+)\s*(B|KiB|MiB|GiB|)", value)
+    if match is None:
+        raise ValueError('must be a size like "1MiB", "64KiB" or a number of bytes')
+    return int(match[1]) * _UNITS[match[2]]
+
+
+Size = Annotated[int, BeforeValidator(_size), Field(ge=0)]
+
+
+class Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TimeoutsEntry(Entry):
+    """Seconds: to connect, to the first byte of the answer, between two reads or writes."""
+
+    connect: float = Field(5, gt=0, le=3600)
+    first_byte: float = Field(60, gt=0, le=3600)
+    idle: float = Field(60, gt=0, le=3600)
+
+
+class UpstreamEntry(Entry):
+    servers: list[str] = Field(min_length=1)
+    service_key: str | None = None
+    connections_max: int = Field(1024, ge=1, le=65535)
+
+    @pydantic.field_validator("servers")
+    @classmethod
+    def _check_servers(cls, servers: list[str]) -> list[str]:
+        for server in servers:
+            parse_address(server)
+        return [server.rstrip("/") for server in servers]
+
+
+class RouteEntry(Entry):
+    path: str
+    upstream: str
+    auth: Literal["required", "optional", "none"] = "required"
+    limits: list[Literal["general", "auth", "search", "email", "ai"]] = ["general"]
+    hosts: list[str] = []
+    methods: list[Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]] = []
+    permission: str | None = None
+    strip_prefix: bool = False
+    body_max: Size | None = None
+    timeout: TimeoutsEntry = TimeoutsEntry()
+    errors: Literal["envelope", "openai"] = "envelope"
+    pass_authorization: bool = False
+    enabled: bool = True
+
+    @pydantic.field_validator("path")
+    @classmethod
+    def _check_path(cls, path: str) -> str:
+        try:
+            is_normal = normal_path(path) == path
+        except BadRequest:
+            is_normal = False
+        if not is_normal:
+            raise ValueError("must be a plain path such as /api/v1/reports, without pattern, query or escapes")
+        if path in PROBES:
+            raise ValueError(f"{path} is the edge's own")
+        return path
+
+    @pydantic.field_validator("permission")
+    @classmethod
+    def _check_permission(cls, permission: str | None, info: pydantic.ValidationInfo) -> str | None:
+        if permission is not None and PERMISSION.fullmatch(permission) is None:
+            raise ValueError("must be resource:action, the action read, write or manage")
+        if permission is not None and info.data.get("auth") == "none":
+            raise ValueError('nobody is known, so nobody may hold it, with auth = "none"')
+        return permission
+
+    @pydantic.field_validator("limits")
+    @classmethod
+    def _check_limits(cls, limits: list[str]) -> list[str]:
+        if len(set(limits)) < len(limits):
+            raise ValueError("each class once")
+        return limits
+
+
+class Table(BaseModel):
+    """All files as one: upstreams by name and the enabled routes."""
+
+    upstreams: dict[str, UpstreamEntry]
+    routes: list[RouteEntry]
