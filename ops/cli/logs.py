@@ -1,5 +1,7 @@
 """`gatehouse logs`: what all parts say, in the order of time."""
 
+import signal
+
 import click
 
 LINES = 50
@@ -39,6 +41,8 @@ def command(service: str | None, follow: bool, lines: int | None, request_id: st
     if request_id and not found and not follow:
         raise StackError(f"no line of {request_id} in {place.logs}")
     if follow:
+        for number in (signal.SIGINT, signal.SIGTERM):  # a shell starts background jobs with the first ignored
+            signal.signal(number, signal.default_int_handler)
         with suppress(KeyboardInterrupt):
             for line in reading.following(logs, request_id):
                 click.echo(show(line))

@@ -174,10 +174,11 @@ def test_followed_logs_show_a_request_that_comes_later(stack: Stack) -> None:
     try:
         assert until(lambda: bool(stack.call("GET", "/api/v1/me")) and any("/api/v1/me" in line for line in seen), 10)
     finally:
-        follower.send_signal(signal.SIGINT)
-        assert follower.wait(10) == 0
+        follower.terminate()
+        status = follower.wait(10)
         reader.join(5)
         follower.stdout.close()
+    assert status == 0
 
 
 def test_doctor_finds_nothing_wrong_with_a_running_stack(stack: Stack) -> None:
