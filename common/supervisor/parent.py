@@ -79,7 +79,7 @@ class Supervisor:
             return
         if status:
             has_named_faults = status > 0
-            reason = "its settings are refused" if has_named_faults else f"its check was {ending(status)}"
+            reason = "its settings or its code are refused" if has_named_faults else f"its check was {ending(status)}"
             self._refuse("" if has_named_faults and self._current is None else reason)
             return
         try:

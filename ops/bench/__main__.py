@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 from rich.table import Table
 
 from ops.bench.load import CONNECTIONS, load, tool

@@ -99,7 +99,7 @@ async def test_reload_with_bad_settings_keeps_the_old_and_says_why(start: "Start
     pids = await sample.pids()
     sample.configure(faults=["SAMPLE_PORT is a colour", "SAMPLE_HOST is missing"], version="new")
     sample.signal(signal.SIGHUP)
-    await sample.saying("sample: not reloaded, the old workers stay: its settings are refused")
+    await sample.saying("sample: not reloaded, the old workers stay: its settings or its code are refused")
     assert "sample: SAMPLE_PORT is a colour\nsample: SAMPLE_HOST is missing\n" in sample.said
     assert await sample.pids() == pids
     assert (await sample.client().request("POST", "/")).json()["version"] == "old"
