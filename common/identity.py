@@ -36,6 +36,11 @@ class Identity:
             raise Forbidden("This belongs to a user, and this key has none")
         return self.user
 
+    def require_sign_in(self) -> None:
+        """For what outlives a leaked key: raises Forbidden for an API key."""
+        if self.key is not None:
+            raise Forbidden("Sign in to do this: an API key may not")
+
     @property
     def subject(self) -> str:
         """Whom limits count: the user, or the key when it has none."""

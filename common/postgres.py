@@ -78,6 +78,11 @@ class Database:
         connection = await self._acquire(self._options.wait_seconds if wait_seconds is None else wait_seconds)
         try:
             yield connection
+        except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
+            # Nothing of it was done, and the other one has gone on: the same request may well succeed now.
+            raise ServiceUnavailable(
+                "The request collided with another, please try again", detail=_describe(error)
+            ) from error
         except _UNAVAILABLE as error:
             # asyncpg's complaint about an argument is an InterfaceError too; that is our bug, not the database's.
             if isinstance(error, ValueError):

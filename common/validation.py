@@ -1,18 +1,31 @@
 """Bad input becomes one 422 that names every faulty field, in sentences a person would write."""
 
 import re
+import unicodedata
 from typing import Any, Generic, TypeVar
 
 import pydantic
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from common.errors import ValidationError
 from common.sentences import sentence
 
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
 Item = TypeVar("Item")
+
+
+def _is_line(text: str) -> str:
+    if any(unicodedata.category(character) == "Cc" or character in _BIDI for character in text):
+        raise PydanticCustomError("line", "Must not contain control characters")
+    return text
+
+
+# They make a name read otherwise than it is stored.
+_BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+# For names and titles, which end up in pages, logs and mail headers.
+ONE_LINE = AfterValidator(_is_line)
 
 
 class Input(BaseModel):

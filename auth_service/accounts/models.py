@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, f
 from auth_service.accounts import rules
 from auth_service.accounts.addresses import InvalidAddress, normalize
 from auth_service.answers import CamelAnswer
-from common.validation import CamelInput, Input
+from common.validation import ONE_LINE, CamelInput, Input
 
 
 def _address(text: str) -> str:
@@ -24,7 +24,7 @@ def _address(text: str) -> str:
 
 Email = Annotated[str, AfterValidator(_address)]
 Username = Annotated[str, StringConstraints(min_length=3, max_length=100, pattern=r"^[a-zA-Z0-9_]+$")]
-FullName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+FullName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), ONE_LINE]
 NewPassword = Annotated[str, StringConstraints(min_length=rules.LENGTH_MIN, max_length=rules.LENGTH_MAX)]
 # What is only compared: any string is an attempt.
 AnyPassword = Annotated[str, StringConstraints(min_length=1, max_length=1024)]

@@ -69,6 +69,7 @@ class Accounts:
 
         Raises Unauthorized, TooManyRequests, ValidationError.
         """
+        identity.require_sign_in()
         user = identity.own_user()
         with self.hasher.admit() as checking, self.hasher.admit() as making:
             own = await self._own_password(user, change.new_password)
@@ -87,7 +88,8 @@ class Accounts:
         log.info("password_changed", user=user, address=visitor.address)
 
     async def delete(self, identity: Identity, visitor: Visitor) -> None:
-        """The user and everything of theirs here; others follow the feed and delete theirs."""
+        """The user and everything of theirs here; others follow the feed and delete theirs. Raises Forbidden."""
+        identity.require_sign_in()
         user = identity.own_user()
         async with self.database.transaction() as conn:
             if not await store.delete(conn, user):

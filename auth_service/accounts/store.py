@@ -63,6 +63,7 @@ _PERSONAL = """
     WHERE m.user_id = $1 AND o.kind = 'personal'
 """
 _DELETE_EVENTS = "DELETE FROM auth.login_events WHERE user_id = $1"
+_HOLD = "SELECT id FROM auth.users WHERE id = $1 FOR KEY SHARE"
 _DELETE_USER = "DELETE FROM auth.users WHERE id = $1 RETURNING id"
 _DELETE_ORGANIZATIONS = "DELETE FROM auth.organizations WHERE id = ANY($1)"
 
@@ -158,6 +159,14 @@ async def update_profile(conn: asyncpg.Connection, user: UUID, changes: Mapping[
 async def update_password(conn: asyncpg.Connection, user: UUID, old_hash: str, new_hash: str) -> bool:
     """False when the password was changed meanwhile."""
     return await conn.fetchval(_UPDATE_PASSWORD, user, old_hash, new_hash) is not None
+
+
+async def hold(conn: asyncpg.Connection, user: UUID) -> bool:
+    """Keeps the user from being deleted until the transaction ends; False when there is none.
+
+    Whoever adds rows that name user and organization takes the user first, as `delete` does: so no two deadlock.
+    """
+    return await conn.fetchval(_HOLD, user) is not None
 
 
 async def delete(conn: asyncpg.Connection, user: UUID) -> bool:

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringCo
 
 from auth_service.answers import CamelAnswer
 from common.permissions import PERMISSION, restrict, role_permissions
-from common.validation import CamelInput, Input
+from common.validation import ONE_LINE, CamelInput, Input
 
 # RFC 3339; pydantic would take numbers for Unix times, too.
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?([Zz]|[+-]\d\d:?\d\d)?", re.ASCII)
@@ -40,7 +40,7 @@ def _scope(text: str) -> str:
 
 
 class NewKey(CamelInput):
-    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), ONE_LINE]
     scopes: (
         Annotated[list[Annotated[str, AfterValidator(_scope)]], Field(min_length=1, max_length=_SCOPES_MAX)] | None
     ) = None

@@ -8,6 +8,7 @@ import asyncpg
 import structlog
 from aiohttp import web
 
+from auth_service.accounts import store as accounts
 from auth_service.callers import gone
 from auth_service.clock import Clock
 from auth_service.keys import store
@@ -36,13 +37,16 @@ class Keys:
     clock: Clock
 
     async def create(self, identity: Identity, new: NewKey) -> tuple[Key, str]:
-        """The stored key and its text, which nobody can ask for again. Raises ValidationError."""
+        """The stored key and its text, which nobody can ask for again. Raises Forbidden, ValidationError."""
+        identity.require_sign_in()  # a key's child would outlive its expiry and its revocation
         now, user = self.clock(), identity.own_user()
         scopes = _within(identity, new)
         if new.expires_at is not None and new.expires_at <= now:
             raise ValidationError({"expiresAt": ["Expires at must be in the future"]})
         text = api_keys.make()
         async with self.database.transaction() as conn:
+            if not await accounts.hold(conn, user):
+                raise gone()
             try:
                 key_id = await store.insert(
                     conn,
@@ -101,8 +105,7 @@ class Keys:
 def _within(identity: Identity, new: NewKey) -> list[str] | None:
     """The new key's scopes, which never exceed the caller's permissions. Raises ValidationError."""
     if new.scopes is None:
-        # A session's key grows and shrinks with its owner's role; a key's key has what that key has now, and no more.
-        return None if identity.key is None else sorted(identity.permissions)
+        return None  # it grows and shrinks with its owner's role
     scopes = sorted(set(new.scopes))
     if missing := [scope for scope in scopes if not identity.allows(scope)]:
         raise ValidationError({"scopes": [f"You do not hold {scope} yourself" for scope in missing]})

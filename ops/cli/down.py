@@ -39,5 +39,9 @@ def _interrupt(pid: int) -> None:
     import signal  # noqa: PLC0415
     from contextlib import suppress  # noqa: PLC0415
 
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGINT)
+    import psutil  # noqa: PLC0415
+
+    # 0 is nobody we know, and a number that an earlier controller left behind may be anybody's by now.
+    with suppress(ProcessLookupError, psutil.NoSuchProcess):
+        if pid > 0 and any("gatehouse" in word or "ops.cli" in word for word in psutil.Process(pid).cmdline()):
+            os.kill(pid, signal.SIGINT)

@@ -44,6 +44,9 @@ def in_background() -> None:
     )
     os.close(writing)
     os.close(log)
+    # Whoever gives up waiting for us gives up the start.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     with os.fdopen(reading) as reports:
         try:
             _follow(reports, place)

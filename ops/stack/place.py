@@ -97,7 +97,8 @@ class Place(NamedTuple):
             with self.lock.open("r+b") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return int(self.lock.read_text() or 0)
+            # Empty for the moment between taking the lock and writing into it: somebody is there, nobody to signal.
+            return int(self.lock.read_text().strip() or 0)
         except OSError:
             return None
         return None

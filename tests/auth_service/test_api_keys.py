@@ -1,5 +1,6 @@
 """API keys: made, listed, resolved, revoked; and what each of them may not do."""
 
+import asyncio
 import string
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -7,7 +8,7 @@ from uuid import uuid4
 from common import api_keys
 from common.identity import Identity
 from common.permissions import SYSTEM_ORGANIZATION, role_permissions
-from tests.auth_service.client import FakeClock, identity_of, identity_of_key
+from tests.auth_service.client import PASSWORD, FakeClock, identity_of, identity_of_key
 
 KEYS = "/api/v1/api-keys"
 
@@ -70,14 +71,38 @@ async def test_scope_beyond_the_creators_permissions_is_named(auth):
     assert answer.body["errors"] == {"scopes": ["You do not hold platform:read yourself"]}
 
 
-async def test_scoped_key_cannot_make_a_wider_key(auth):
+async def test_key_makes_no_key_and_ends_no_account(auth):
+    """Its child would outlive its expiry and its revocation."""
     token = await auth.signed_in()
-    narrow = await auth.create_key(token, scopes=["keys:write", "expenses:read"])
-    who = identity_of_key((await auth.resolve(narrow["key"])).data)
-    wider = await auth.call("POST", KEYS, {"name": "k", "scopes": ["expenses:write"]}, who=who)
-    assert wider.status == 422
-    silent = await auth.create_key(who)
-    assert (await auth.resolve(silent["key"])).data["permissions"] == ["expenses:read", "keys:write"]
+    made = await auth.create_key(token)
+    who = identity_of_key((await auth.resolve(made["key"])).data)
+    change = {"currentPassword": PASSWORD, "newPassword": "another horse battery"}
+    for method, path, body in (
+        ("POST", KEYS, {"name": "k"}),
+        ("PUT", "/api/v1/me/password", change),
+        ("DELETE", "/api/v1/me", None),
+    ):
+        answer = await auth.call(method, path, body, who=who)
+        assert (answer.status, answer.error) == (403, "Forbidden"), path
+    assert (await auth.call("GET", "/api/v1/me", who=who)).status == 200
+
+
+async def test_name_is_one_visible_line(auth):
+    token = await auth.signed_in()
+    for name in ("a\nb", "a\r\nBcc: x@example.com", "a\u202eb", "a\u0007"):
+        answer = await auth.call("POST", KEYS, {"name": name}, who=token)
+        assert answer.body["errors"] == {"name": ["Must not contain control characters"]}
+
+
+async def test_keys_and_the_end_of_their_owner_never_wait_for_each_other(auth):
+    """Racing them, one by one user, showed a deadlock while the two locked user and organization in other orders."""
+    for _ in range(8):
+        email = f"{uuid4().hex}@example.com"
+        token = await auth.signed_in(email)
+        calls = [auth.call("POST", KEYS, {"name": "k"}, who=token) for _ in range(6)]
+        answers = await asyncio.gather(*calls, auth.call("DELETE", "/api/v1/me", who=token))
+        assert {answer.status for answer in answers[:-1]} <= {201, 401}
+        assert answers[-1].status == 204
 
 
 async def test_member_of_the_system_organization_may_scope_platform_permissions(auth, sql):

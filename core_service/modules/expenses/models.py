@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, field
 from pydantic_core import PydanticCustomError
 from pydantic_core.core_schema import ValidationInfo
 
-from common.validation import Input, PageQuery
+from common.validation import ONE_LINE, Input, PageQuery
 
 DEFAULT_COLOR = "#3182ce"
 DEFAULT_CATEGORIES = ("Food", "Transport", "Shopping", "Bills", "Entertainment", "Health")
@@ -64,7 +64,7 @@ PaymentMethod = Literal["cash", "card", "transfer", "digital_wallet", "other"]
 class CategoryInput(Input):
     """A category as a client writes it. `is_default` may be sent back as it was read; only the service sets it."""
 
-    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), ONE_LINE]
     description: str | None = Field(None, max_length=500)
     color: str = Field(DEFAULT_COLOR, pattern=r"\A#[0-9A-Fa-f]{6}\z")
     icon: str | None = Field(None, max_length=50)
