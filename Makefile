@@ -44,7 +44,8 @@ imports: venv-dev  ## Check who may import whom
 	@$(BIN)/lint-imports
 
 bench: venv  ## Measure what a request costs in CPU time
-	@exec $(BIN)/python -m ops.bench
+	@$(BIN)/python -m ops.bench
+	@echo; echo "one check against a limit, 27 in a turn of the event loop:"; $(BIN)/python tests/common/limits/benchmark.py
 
 compose-check: venv  ## Run docker-compose.yml for real: up, a journey, down, up again, data still there
 	@exec $(BIN)/python -m ops.docker.check

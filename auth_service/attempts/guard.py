@@ -12,7 +12,6 @@ from datetime import datetime
 
 import asyncpg
 import structlog
-from aiohttp import web
 
 from auth_service.derivation import derive
 from auth_service.visitors import Visitor
@@ -103,6 +102,3 @@ async def _count(conn: asyncpg.Connection, keys: list[bytes]) -> dict[bytes, dat
     if len(counted) < len(keys):
         raise _Blocked
     return counted
-
-
-GUARD: web.AppKey[Guard] = web.AppKey("guard", Guard)

@@ -28,6 +28,9 @@ def environ(tmp_path: Path) -> dict[str, str]:
 def test_sources_override_one_another_in_order(tmp_path: Path, environ: dict[str, str]) -> None:
     (tmp_path / ".env").write_text("SECRET=dotenv\n")
     assert load(Sample, environ).secret == "dotenv"
+    (tmp_path / "named").write_text("named\n")
+    (tmp_path / ".env").write_text(f"SECRET=dotenv\nSECRET_FILE={tmp_path / 'named'}\n")
+    assert load(Sample, environ).secret == "named"
     (tmp_path / "var" / "secrets" / "SECRET").write_text("stored\n")
     assert load(Sample, environ).secret == "stored"
     (tmp_path / "mounted").write_text("file\n")
