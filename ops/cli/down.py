@@ -25,7 +25,8 @@ def command(as_json: bool) -> None:
         return
     if ask(place, "stop") is None and place.holder() is not None:
         _interrupt(pid)  # it has the lock but no socket yet
-    while place.holder() is not None:
+    # The lock goes a moment before the process that held it.
+    while place.holder() is not None or _lives(pid):
         if time.monotonic() - started > _SECONDS_MAX:
             raise StackError(
                 f"the stack (pid {pid}) has not ended after {_SECONDS_MAX} s; see {place.log('gatehouse')}"
@@ -45,3 +46,12 @@ def _interrupt(pid: int) -> None:
     with suppress(ProcessLookupError, psutil.NoSuchProcess):
         if pid > 0 and any("gatehouse" in word or "ops.cli" in word for word in psutil.Process(pid).cmdline()):
             os.kill(pid, signal.SIGINT)
+
+
+def _lives(pid: int) -> bool:
+    import psutil  # noqa: PLC0415
+
+    try:
+        return pid > 0 and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
