@@ -52,7 +52,7 @@ compose-check: venv  ## Run docker-compose.yml for real: up, a journey, down, up
 
 lock: venv-dev  ## Choose versions again and write requirements*.lock, for Python 3.11 to 3.13 on every platform
 	@$(BIN)/python -m venv .venv/lock && .venv/lock/bin/pip install --quiet --disable-pip-version-check uv
-	@for out in "requirements.lock" "requirements-dev.lock --extra dev"; do \
+	@for out in "requirements.lock --extra sentry" "requirements-dev.lock --extra dev"; do \
 		.venv/lock/bin/uv pip compile --no-config --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 			--upgrade pyproject.toml --output-file $$out || exit 1; \
 	done
