@@ -37,7 +37,7 @@ FOLDERS: Final = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
 
 def tool(name: str) -> str:
-    """The path of a program. Where it is absent the test skips, or fails under `REQUIRE_TOOLS=1`, saying what to install.
+    """The path of a program. Absent, the test skips, or fails under `REQUIRE_TOOLS=1`, and says what to install.
 
     Usable at the top of a module too; then it stands for all of the module's tests.
     """
