@@ -1,6 +1,7 @@
 """Settings: read once from the environment, validated whole, every fault named at once.
 
-Order: process environment (`NAME`, then `NAME_FILE`), then `$GATEHOUSE_VAR/secrets/NAME`, then `.env`.
+Order: process environment (`NAME`, then `NAME_FILE`), then `$GATEHOUSE_VAR/secrets/NAME`, then the settings file:
+`.env` in the working directory, or what GATEHOUSE_ENV_FILE names. Files are read each time, so a reload sees them anew.
 """
 
 import os
@@ -129,7 +130,7 @@ def variable(name: str, environ: Mapping[str, str] | None = None) -> str | None:
 def _merged(wanted: set[str], environ: Mapping[str, str] | None) -> dict[str, str]:
     """The wanted variables with the layers applied. An empty value counts as not set."""
     given = {name: value for name, value in (os.environ if environ is None else environ).items() if value}
-    dotenv = {n: v for n, v in dotenv_values(given.get("GATEHOUSE_ENV_FILE", ".env")).items() if v}
+    dotenv = _settings_file(Path(given.get("GATEHOUSE_ENV_FILE", ".env")))
     var = Path(given.get("GATEHOUSE_VAR") or dotenv.get("GATEHOUSE_VAR") or "var")
     layers = [
         {name: dotenv[name] for name in wanted if name in dotenv},
@@ -139,6 +140,18 @@ def _merged(wanted: set[str], environ: Mapping[str, str] | None) -> dict[str, st
         {name: given[name] for name in wanted if name in given},
     ]
     return {name: value for layer in layers for name, value in layer.items()}
+
+
+def _settings_file(path: Path) -> dict[str, str]:
+    """An absent file sets nothing. Raises SettingsError for one that is there and cannot be read."""
+    try:
+        # Opened here, not by dotenv: it takes a file behind a closed directory for an absent one.
+        with path.open(encoding="utf-8") as file:
+            return {name: value for name, value in dotenv_values(stream=file).items() if value}
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"GATEHOUSE_ENV_FILE: {path} cannot be read ({type(error).__name__})") from None
 
 
 def _files(paths: Mapping[str, Path], *, required: bool = False) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import re
 import tomllib
 from collections.abc import Callable, Iterator
+from glob import glob
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -118,8 +119,8 @@ def _files(path: Path, lookup: Lookup, faults: list[Fault]) -> Iterator[_File]:
     file = _File(path, lookup, faults)
     yield file
     for pattern in file.include:
-        for included in sorted(path.parent.glob(pattern)):
-            yield _File(included, lookup, faults)
+        for included in sorted(glob(pattern, root_dir=path.parent)):  # noqa: PTH207 - takes absolute patterns too
+            yield _File(path.parent / included, lookup, faults)
 
 
 def _resolve(value: Any, lookup: Lookup, where: tuple[str | int, ...], missing: list[Any]) -> Any:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import AliasChoices, Field
 
-from common.settings import CommaList, Settings, SettingsError, load, names, weakness
+from common.settings import CommaList, Settings, SettingsError, load, names, variable, weakness
 
 
 class Sample(Settings):
@@ -40,6 +40,31 @@ def test_sources_override_one_another_in_order(tmp_path: Path, environ: dict[str
     assert load(Sample, environ).secret == "process"
     environ["SECRET"] = ""
     assert load(Sample, environ).secret == "file"
+
+
+def test_settings_file_is_found_by_its_variable_and_read_anew_each_time(tmp_path: Path) -> None:
+    file = tmp_path / "gatehouse.env"
+    environ = {"GATEHOUSE_ENV_FILE": str(file), "GATEHOUSE_VAR": str(tmp_path)}
+    assert variable("PORT", environ) is None
+    file.write_text("PORT=1\nGATEHOUSE_ENV_FILE=/elsewhere\n")
+    assert variable("PORT", environ) == "1"
+    file.write_text("PORT=2\n")
+    assert variable("PORT", environ) == "2"
+
+
+def test_settings_file_says_where_the_secrets_are(tmp_path: Path) -> None:
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "SECRET").write_text("stored\n")
+    (tmp_path / "gatehouse.env").write_text(f"GATEHOUSE_VAR={tmp_path}\nSECRET=dotenv\n")
+    assert variable("SECRET", {"GATEHOUSE_ENV_FILE": str(tmp_path / "gatehouse.env")}) == "stored"
+
+
+def test_settings_file_that_cannot_be_read_is_named_and_not_skipped(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"GATEHOUSE_ENV_FILE: .* cannot be read \(IsADirectoryError\)"):
+        variable("PORT", {"GATEHOUSE_ENV_FILE": str(tmp_path)})
+    (tmp_path / "binary").write_bytes(b"PORT=\xff")
+    with pytest.raises(SettingsError, match=r"GATEHOUSE_ENV_FILE: .*/binary cannot be read"):
+        variable("PORT", {"GATEHOUSE_ENV_FILE": str(tmp_path / "binary")})
 
 
 def test_every_fault_is_named_at_once(environ: dict[str, str]) -> None:

@@ -73,6 +73,16 @@ def test_includes_are_read_and_blamed_by_name(tmp_path: Path) -> None:
         read(tmp_path / "routes.toml", 'include = ["routes.d/*.toml"]\n' + GOOD)
 
 
+def test_include_may_be_an_absolute_path(tmp_path: Path) -> None:
+    """As a host's own table includes the one that ships with each release."""
+    shipped = Path(edge.__file__).parent / "routes.toml"
+    (tmp_path / "routes.d").mkdir()
+    (tmp_path / "routes.d" / "own.toml").write_text(GOOD)
+    (tmp_path / "routes.toml").write_text(f'include = ["{shipped}", "routes.d/*.toml"]\n')
+    table = read_table(tmp_path / "routes.toml", lambda _name: "http://127.0.0.1:1")
+    assert table.upstreams.keys() == {"auth", "core", "a"}
+
+
 def test_syntax_error_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(TableError, match=r"routes.toml:1: no TOML: "):
         read(tmp_path / "routes.toml", "[upstream.a\n")
