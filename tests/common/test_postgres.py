@@ -1,5 +1,6 @@
 """The pool when its database goes away: what was done stands, what was not is a 503, and nothing is lost for good."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 
 import asyncpg
@@ -70,3 +71,18 @@ async def test_what_the_work_raised_is_not_masked_by_the_lost_connection(
         await work()
     async with database.connection() as connection:
         assert await connection.fetchval("SELECT 1") == 1
+
+
+async def test_call_that_gets_no_connection_in_time_is_503(empty_database_url: str) -> None:
+    database = Database(PoolOptions(empty_database_url, size_max=1, wait_seconds=0.2))
+    await database.open()
+    try:
+        async with database.connection() as held, asyncio.timeout(5):
+            with pytest.raises(ServiceUnavailable):
+                async with database.connection():
+                    pass
+            assert await held.fetchval("SELECT 1") == 1  # whoever has one is not disturbed
+        async with database.connection() as connection:
+            assert await connection.fetchval("SELECT 1") == 1
+    finally:
+        await database.close()

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -131,6 +132,20 @@ async def test_unknown_host_is_421_and_wildcards_pass(start_edge: StartEdge, sta
             assert response.status == status, host
     async with edge.client.get("/health", headers={"Host": "10.0.0.1"}) as response:
         assert response.status == 200  # probes come by address
+
+
+async def test_health_calls_leave_no_access_line(
+    start_edge: StartEdge, start_upstream: StartUpstream, tmp_path: Path
+) -> None:
+    edge = await start_edge(table(await start_upstream(show_headers)))
+    for path in ["/health"] * 100 + ["/health/ready", "/health/db", "/seen"]:
+        async with edge.client.get(path):
+            pass
+    log = tmp_path / "access.log"
+    async with asyncio.timeout(5):
+        while "/seen" not in log.read_text():  # lines are written in order, a moment later
+            await asyncio.sleep(0.01)
+    assert [json.loads(line)["path"] for line in log.read_text().splitlines()] == ["/seen"]
 
 
 async def test_clients_cannot_speak_for_the_edge(start_edge: StartEdge, start_upstream: StartUpstream) -> None:
