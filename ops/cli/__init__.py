@@ -15,6 +15,7 @@ _COMMANDS = {
     "status": "Show what runs, since when, and whether it is ready.",
     "logs": "Show the logs of all parts, in the order of time.",
     "doctor": "Check this machine and this stack, and say what to do.",
+    "probe": "Ask for health once as a client does, keep a record, and alert on a change.",
     "alert": "Try the alert hook, or tell it something.",
     "migrate": "Bring the database to the newest schema.",
     "dev": "Start the stack and reload services when their source changes.",
