@@ -105,6 +105,7 @@ def check(environ: Mapping[str, str] | None = None) -> dict[str, Any]:
     return {
         "workers": settings.auth_workers,
         "listen": [{"name": "http", "host": settings.auth_host, "port": settings.auth_port, "setting": "AUTH_PORT"}],
+        "log": settings.log_file("auth"),
         "lame_duck_seconds": settings.lame_duck_seconds,
         "shutdown_seconds": settings.shutdown_seconds,
     }
@@ -113,7 +114,7 @@ def check(environ: Mapping[str, str] | None = None) -> dict[str, Any]:
 async def build(worker: Worker) -> Mapping[str, web.BaseRunner]:
     """One worker's listeners."""
     settings = load(AuthSettings)
-    logs.configure("auth", settings.log_level)
+    logs.configure("auth", settings.log_level, access=settings.access_log_format, file=settings.log_file("auth"))
     app = create_app(settings, runtime=worker)
     worker.snapshot = lambda: metrics.snapshot(app[METRICS].registry)
     return {"http": runner(app, shutdown_seconds=settings.shutdown_seconds)}

@@ -1,23 +1,29 @@
 """Structured logs: one JSON object a line with time, level, service, event and, within a request, its id.
 
-Lines leave in batches a few milliseconds apart; errors leave at once.
+Lines leave in batches a few milliseconds apart; errors leave at once. They go to standard output, or with LOG_TO=files
+to a log file (see `log_file.py`). Access lines take the form that ACCESS_LOG_FORMAT names (see `access_log.py`).
 """
 
 import asyncio
 import atexit
 import logging
-import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import structlog
+from aiohttp import web
 from structlog.typing import EventDict, WrappedLogger
 
-from common import json
+from common import access_log, json
+from common.access_log import AccessLogFormat
 from common.errors import timestamp
+from common.log_file import LogFile, write_all
 
 FLUSH_SECONDS = 0.05
+# How soon a process that logs nothing leaves a renamed file, for what it may yet say on standard error.
+_FOLLOW_SECONDS = 30.0
 # A safety net behind the rule that secrets are never passed to a log call.
 _SECRET_KEYS = frozenset(
     {"password", "token", "access_token", "refresh_token", "authorization", "cookie", "secret", "api_key", "dsn"}
@@ -25,10 +31,11 @@ _SECRET_KEYS = frozenset(
 
 
 class LineWriter:
-    """Collects lines and writes them to a file descriptor in one call per batch."""
+    """Collects lines and writes them to a file descriptor, or the process's log file, in one call per batch."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        self._file: LogFile | None = None
         self._lines: list[bytes] = []
         self._scheduled: asyncio.TimerHandle | None = None
 
@@ -50,20 +57,50 @@ class LineWriter:
             self._scheduled = None
         lines, self._lines = self._lines, []
         if lines:
-            _write_all(self._fd, b"\n".join(lines) + b"\n")
+            data = b"\n".join(lines) + b"\n"
+            if self._file is not None:
+                self._file.write(data)
+            else:
+                write_all(self._fd, data)
 
+    def lead_to(self, file: LogFile) -> None:
+        """Standard output and error become `file`, whatever it is renamed to. Raises OSError."""
+        file.take()
+        self._file = file
+        self._follow()
 
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    try:
-        while view:
-            view = view[os.write(fd, view) :]
-    except OSError:
-        return  # nobody reads our logs any more; a request must not fail for it
+    def _follow(self) -> None:
+        if self._file is not None:
+            self._file.follow()
+            with suppress(RuntimeError):  # no loop runs: then every line is written, and looked after, by itself
+                asyncio.get_running_loop().call_later(_FOLLOW_SECONDS, self._follow)
 
 
 STDOUT = LineWriter(1)
 atexit.register(STDOUT.flush)
+
+
+class AccessLines:
+    """Access lines in one form."""
+
+    def __init__(self, form: AccessLogFormat = "json") -> None:
+        self.form = form
+
+    def details(self, request: web.BaseRequest, *, address: str | None = None) -> dict[str, Any]:
+        """What this form says besides the fields of JSON lines: add it to them."""
+        if self.form == "json":
+            return {}
+        given = {} if address is None else {"address": address}
+        return {**given, **access_log.details(request.headers, request.version)}
+
+    def line(self, fields: Mapping[str, Any]) -> bytes:
+        """One line, without its newline."""
+        if self.form == "combined":
+            return access_log.combined(fields)
+        return access_log.dev(fields) if self.form == "dev" else render(fields)
+
+
+ACCESS = AccessLines()
 
 
 def _redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -84,7 +121,8 @@ class _Renderer:
     """Last processor: writes the line itself, so that no logger object formats it twice."""
 
     def __call__(self, _logger: WrappedLogger, method: str, event: EventDict) -> str:
-        STDOUT.write(render(event))
+        is_access = event["event"] == "request" and "status" in event
+        STDOUT.write(ACCESS.line(event) if is_access else render(event))
         if method in ("error", "exception", "critical"):
             STDOUT.flush()
         raise structlog.DropEvent
@@ -129,8 +167,14 @@ class _ToStructlog(logging.Handler):
         )
 
 
-def configure(service: str, level: str = "INFO") -> None:
-    """Called once by a process, before it logs anything."""
+def configure(service: str, level: str = "INFO", *, access: AccessLogFormat = "json", file: str = "") -> None:
+    """Called once by a process, before it logs anything. `file` is a log file's path; standard output without.
+
+    Raises OSError when the file cannot be opened.
+    """
+    ACCESS.form = access
+    if file:
+        STDOUT.lead_to(LogFile(file))
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -14,7 +14,7 @@ import structlog
 from aiohttp import web
 from structlog.contextvars import bound_contextvars
 
-from common import errors, json
+from common import errors, json, logs
 from common.errors import ApiError
 from common.health import Check, add_health
 from common.http_server import Runner
@@ -106,6 +106,7 @@ async def access_log(request: web.Request, handler: Handler) -> web.StreamRespon
             bytes=size,
             seconds=round(seconds, 6),
             user=request.headers.get("X-Gatehouse-User"),
+            **logs.ACCESS.details(request, address=request.headers.get("X-Real-IP", "")),
         )
 
 

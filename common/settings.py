@@ -15,6 +15,7 @@ from dotenv import dotenv_values
 from pydantic import AliasChoices, AliasGenerator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import ErrorDetails
 
+from common.access_log import AccessLogFormat
 from common.sentences import sentence
 
 SECRET_LENGTH_MIN = 32
@@ -72,6 +73,11 @@ class Settings(BaseModel):
         "development", validation_alias=AliasChoices("ENV", "NODE_ENV")
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_to: Literal["stdout", "files"] = "stdout"
+    access_log_format: AccessLogFormat = "json"
+    log_retention_days: int = Field(30, ge=1)
+    log_size_max: pydantic.ByteSize = Field(pydantic.ByteSize(100 * 1024**2), ge=1)
+    log_files_max: int = Field(100, ge=1)
     gatehouse_var: Path = Path("var")
     lame_duck_seconds: float = Field(5, ge=0, le=300)
     shutdown_seconds: float = Field(30, ge=0, le=3600)
@@ -79,6 +85,10 @@ class Settings(BaseModel):
     @property
     def is_production(self) -> bool:
         return self.env == "production"
+
+    def log_file(self, service: str) -> str:
+        """Where a service's lines go, absolute; empty for standard output."""
+        return str(self.gatehouse_var.absolute() / "logs" / f"{service}.log") if self.log_to == "files" else ""
 
     def faults(self) -> list[str]:
         """What is wrong with the values taken together; each line starts with the variable's name."""

@@ -32,6 +32,7 @@ def check(environ: Mapping[str, str] | None = None) -> dict[str, Any]:
     return {
         "workers": settings.core_workers,
         "listen": [{"name": "http", "host": settings.core_host, "port": settings.core_port, "setting": "CORE_PORT"}],
+        "log": settings.log_file("core"),
         "lame_duck_seconds": settings.lame_duck_seconds,
         "shutdown_seconds": settings.shutdown_seconds,
     }
@@ -40,7 +41,7 @@ def check(environ: Mapping[str, str] | None = None) -> dict[str, Any]:
 async def build(worker: Worker) -> dict[str, web.BaseRunner]:
     """One worker's listeners."""
     settings = load(CoreSettings)
-    logs.configure("core", settings.log_level)
+    logs.configure("core", settings.log_level, access=settings.access_log_format, file=settings.log_file("core"))
     app = create_app(settings, runtime=worker)
     observe(app, worker)
     return {"http": runner(app, shutdown_seconds=settings.shutdown_seconds)}

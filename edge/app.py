@@ -67,6 +67,7 @@ def check() -> dict[str, Any]:
     return {
         "workers": loaded.edge_workers,
         "listen": listen,
+        "log": loaded.log_file("edge"),
         "lame_duck_seconds": loaded.lame_duck_seconds,
         "shutdown_seconds": loaded.shutdown_seconds,
     }
@@ -74,7 +75,7 @@ def check() -> dict[str, Any]:
 
 async def build(worker: Worker) -> dict[str, web.BaseRunner]:
     loaded, table = read_settings()
-    logs.configure("edge", loaded.log_level)
+    logs.configure("edge", loaded.log_level, access=loaded.access_log_format, file=loaded.log_file("edge"))
     metrics = HttpMetrics("edge")
     worker.snapshot = lambda: snapshot(metrics.registry)
     admin = web.AppRunner(create_admin(worker, metrics), access_log=None)
@@ -165,7 +166,7 @@ async def open_edge(
             forwarding=Forwarding(upstreams),
             answers=Answers(cors, runtime),
             health=EdgeHealth(services, limiter, runtime),
-            recorder=Recorder(metrics, lines),
+            recorder=Recorder(metrics, lines, logs.AccessLines(loaded.access_log_format)),
         )
 
 

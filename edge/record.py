@@ -1,6 +1,7 @@
 """What is kept of a request: one access line, and metrics by route template."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import structlog
 from prometheus_client import Metric
@@ -9,7 +10,7 @@ from prometheus_client.registry import Collector
 
 from common.errors import timestamp
 from common.limits import Limiter
-from common.logs import LineWriter, render
+from common.logs import AccessLines, LineWriter
 from common.metrics import HttpMetrics
 from edge.exchange import Exchange
 
@@ -18,9 +19,10 @@ _LABELS_MAX = 1000
 
 
 class Recorder:
-    def __init__(self, metrics: HttpMetrics, lines: LineWriter) -> None:
+    def __init__(self, metrics: HttpMetrics, lines: LineWriter, access: AccessLines) -> None:
         self._metrics = metrics
         self._lines = lines
+        self._access = access
         self._labels: set[str] = set()
 
     def begin(self) -> None:
@@ -37,8 +39,13 @@ class Recorder:
         seconds = exchange.seconds()
         self._metrics.in_flight.dec()
         self._metrics.record(self._label(exchange), exchange.method, exchange.status, seconds)
+        self._lines.write(self._access.line(self._fields(exchange, seconds)))
+
+    def _fields(self, exchange: Exchange, seconds: float) -> dict[str, Any]:
+        """Their order is part of the form: the fail2ban filter reads it (ops/fail2ban/)."""
+        decision = exchange.decision
         identity = exchange.caller.identity if exchange.caller else None
-        line = {
+        fields = {
             "time": timestamp(),
             "level": "info",
             "service": "edge",
@@ -53,12 +60,16 @@ class Recorder:
             "bytes": exchange.bytes_sent,
             "seconds": round(seconds, 6),
         }
+        if decision is not None and not decision.allowed and exchange.status == 429:
+            fields["limit"] = decision.rule
         if identity is not None:
-            line["user"] = identity.user
-            line["org"] = identity.org
+            fields["user"] = identity.user
+            fields["org"] = identity.org
             if identity.key is not None:
-                line["key"] = identity.key
-        self._lines.write(render(line))
+                fields["key"] = identity.key
+        if self._access.form != "json":
+            fields |= self._access.details(exchange.request)
+        return fields
 
     def _label(self, exchange: Exchange) -> str:
         # A service that names a template for every path would make a series of each.

@@ -6,7 +6,8 @@ A service's whole `__main__.py`:
 
 `check() -> dict` loads the settings and answers
 `{"workers": 1, "listen": [{"name": "http", "host": "127.0.0.1", "port": 8080, "setting": "EDGE_PORT"},
-{"name": "admin", "path": "…/edge-admin.sock", "mode": "0600"}], "lame_duck_seconds": 5, "shutdown_seconds": 30}`,
+{"name": "admin", "path": "…/edge-admin.sock", "mode": "0600"}], "lame_duck_seconds": 5, "shutdown_seconds": 30,
+"log": "…/logs/edge.log"}` (without `log`, or with an empty one, everything goes to the standard streams),
 or raises an error class of its own or of `common` whose text names every fault, one a line.
 `build` is what `common.worker.run` takes. The parent imports neither: it stays below 15 MB,
 and a reload runs the code that is on the disk then.

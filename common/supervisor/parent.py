@@ -3,10 +3,8 @@
 Every decision is a callback of `Loop`: a signal, a worker's message, a worker's end, a timer.
 """
 
-import contextlib
 import json
 import signal
-import sys
 import time
 
 from common.supervisor import systemd
@@ -15,6 +13,7 @@ from common.supervisor.child import Child, Generation, ending
 from common.supervisor.gathering import Metrics
 from common.supervisor.listeners import Listeners
 from common.supervisor.loop import Loop
+from common.supervisor.output import Output
 from common.supervisor.plan import CannotStart, parse
 
 BOOT_SECONDS_MAX = 60
@@ -33,6 +32,7 @@ class Supervisor:
     def __init__(self, service: str) -> None:
         self._service = service
         self._loop = Loop()
+        self._output = Output()
         self._listeners = Listeners(systemd.inherited())
         self._metrics = Metrics(self._loop, self._live)
         self._children: dict[int, Child] = {}
@@ -69,6 +69,7 @@ class Supervisor:
     def _begin_check(self) -> None:
         try:
             self._check = Check(self._service, self._loop, self._checked)
+        self._output.follow()
         except OSError as error:
             self._refuse(f"its settings could not be checked: {error.strerror}")
 
@@ -84,7 +85,8 @@ class Supervisor:
             return
         try:
             plan = parse(output)
-            self._next = Generation(plan, self._listeners.open(plan))
+            self._output.use(plan.log)
+            self._next = Generation(plan, self._listeners.open(plan), check.interpreter)
         except CannotStart as refusal:
             self._refuse(str(refusal))
             return
@@ -135,6 +137,7 @@ class Supervisor:
         except OSError as error:
             self._failed(generation, ordinal, f"worker {ordinal} could not be started: {error.strerror}")
             return
+        self._output.follow()
         child.connect(self._loop, self._received)
         self._children[child.pid] = child
         self._loop.later(BOOT_SECONDS_MAX, lambda: self._boot_overdue(child))
@@ -256,5 +259,4 @@ class Supervisor:
             self._loop.stop()
 
     def _say(self, text: str) -> None:
-        with contextlib.suppress(OSError):  # the terminal is gone: no reason to stop serving
-            sys.stderr.write(f"{self._service}: {text}\n")
+        self._output.say(f"{self._service}: {text}")

@@ -34,6 +34,7 @@ class Plan(NamedTuple):
     listen: tuple[Listener, ...]
     lame_duck_seconds: float
     shutdown_seconds: float
+    log: str = ""  # the log file's path; empty for standard output
 
     def __str__(self) -> str:
         places = ", ".join(f"{listener.name} {listener.address}" for listener in self.listen)
@@ -52,6 +53,7 @@ def parse(output: bytes) -> Plan:
             listen=tuple(_listener(entry) for entry in answer["listen"]),
             lame_duck_seconds=float(answer["lame_duck_seconds"]),
             shutdown_seconds=float(answer["shutdown_seconds"]),
+            log=str(answer.get("log", "")),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise CannotStart(f"its check answered no plan ({type(error).__name__}: {error})") from None
