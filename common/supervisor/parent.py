@@ -86,7 +86,7 @@ class Supervisor:
         try:
             plan = parse(output)
             self._output.use(plan.log)
-            self._next = Generation(plan, self._listeners.open(plan), check.interpreter)
+            self._next = Generation(plan, self._listeners.open(plan))
         except CannotStart as refusal:
             self._refuse(str(refusal))
             return
