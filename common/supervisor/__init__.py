@@ -24,6 +24,9 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from common.supervisor.plan import CannotStart
+from common.supervisor.release import SPOKEN, parents_protocol
+
 __all__ = ["main", "run"]
 
 
@@ -52,6 +55,7 @@ def run(service: str) -> int:
 
 
 def _check(target: str) -> int:
+    _must_understand_the_parent()
     print(json.dumps(_imported(target)()))  # noqa: T201 - the answer the parent reads
     return 0
 
@@ -59,7 +63,14 @@ def _check(target: str) -> int:
 def _work(target: str) -> int:
     from common import worker  # noqa: PLC0415 - aiohttp stays out of the parent
 
+    _must_understand_the_parent()
     return worker.run(_imported(target))
+
+
+def _must_understand_the_parent() -> None:
+    """A parent may be of an older release than its workers; see `release.py`."""
+    if (spoken := parents_protocol()) not in SPOKEN:
+        raise CannotStart(f"the running parent speaks protocol {spoken}, this release does not: restart the service")
 
 
 def _imported(target: str) -> Callable[..., Any]:

@@ -3,26 +3,30 @@
 import os
 import selectors
 import subprocess
-import sys
 from collections.abc import Callable
 from typing import IO, cast
 
 from common.supervisor.child import environment
 from common.supervisor.loop import Loop
+from common.supervisor.release import interpreter
 
 _READ_BYTES = 65536
 _SECONDS_MAX = 60
 
 
 class Check:
-    """Runs at once; calls `done` with the exit status and the output. Its stderr is ours."""
+    """Runs at once; calls `done` with the exit status and the output. Its stderr is ours.
+
+    `interpreter` is the one it ran under: that of the release which is current now. Raises OSError.
+    """
 
     def __init__(self, service: str, loop: Loop, done: Callable[[int, bytes], None]) -> None:
         self._loop = loop
         self._done = done
         self._output = bytearray()
+        self.interpreter = interpreter()
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            [sys.executable, "-m", service, "check"],
+            [*self.interpreter, "-m", service, "check"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             env=environment(),

@@ -4,23 +4,24 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from common.supervisor.channel import Channel
 from common.supervisor.loop import Loop
 from common.supervisor.plan import Plan
+from common.supervisor.release import PROTOCOL
 
 # These speak to the parent alone.
 _PARENTS_OWN = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET")
 
 
 class Generation:
-    """The workers of one configuration."""
+    """The workers of one configuration and one release: `interpreter` is what starts Python for all of them."""
 
-    def __init__(self, plan: Plan, sockets: Mapping[str, socket.socket]) -> None:
+    def __init__(self, plan: Plan, sockets: Mapping[str, socket.socket], interpreter: Sequence[str]) -> None:
         self.plan = plan
+        self.interpreter = interpreter
         self.sockets = sockets
         self.restarts = [0] * plan.workers
         self.young_deaths = [0] * plan.workers
@@ -61,8 +62,9 @@ class Child:
 
 
 def environment() -> dict[str, str]:
-    """What our processes inherit."""
-    return {name: value for name, value in os.environ.items() if name not in _PARENTS_OWN}
+    """What our processes inherit, and what we speak with them."""
+    inherited = {name: value for name, value in os.environ.items() if name not in _PARENTS_OWN}
+    return inherited | {"GATEHOUSE_PROTOCOL": str(PROTOCOL)}
 
 
 def ending(status: int) -> str:
@@ -83,7 +85,7 @@ def _spawn(service: str, generation: Generation, ordinal: int) -> tuple["subproc
     }
     try:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            [sys.executable, "-m", service, "worker"],
+            [*generation.interpreter, "-m", service, "worker"],
             stdin=subprocess.DEVNULL,
             env=environment() | told,
             pass_fds=[theirs.fileno(), *(sock.fileno() for sock in sockets.values())],

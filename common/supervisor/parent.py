@@ -40,6 +40,7 @@ class Supervisor:
         self._current: Generation | None = None
         self._next: Generation | None = None
         self._reload_again = False
+        self._reloads = 0
         self._stopping = 0
         self._exit_status = 0
 
@@ -63,19 +64,20 @@ class Supervisor:
         if self._check or self._next:
             self._reload_again = True
             return
-        systemd.notify(*systemd.reloading())
+        self._reloads += 1
+        systemd.notify(*systemd.reloading(), f"STATUS=reload {self._reloads} is under way")
         self._begin_check()
 
     def _begin_check(self) -> None:
+        self._output.follow()
         try:
             self._check = Check(self._service, self._loop, self._checked)
-        self._output.follow()
         except OSError as error:
             self._refuse(f"its settings could not be checked: {error.strerror}")
 
     def _checked(self, status: int, output: bytes) -> None:
-        self._check = None
-        if self._stopping:
+        check, self._check = self._check, None
+        if self._stopping or check is None:
             self._finish_if_empty()
             return
         if status:
@@ -86,7 +88,7 @@ class Supervisor:
         try:
             plan = parse(output)
             self._output.use(plan.log)
-            self._next = Generation(plan, self._listeners.open(plan))
+            self._next = Generation(plan, self._listeners.open(plan), check.interpreter)
         except CannotStart as refusal:
             self._refuse(str(refusal))
             return
@@ -100,8 +102,9 @@ class Supervisor:
             self._exit_status = 1
             self._stop(_STOP)
             return
-        self._say(f"not reloaded, the old workers stay: {reason}")
-        self._settled()
+        refusal = f"not reloaded, the old workers stay: {reason}"
+        self._say(refusal)
+        self._settled(refusal)
 
     def _promote(self, generation: Generation) -> None:
         self._current, self._next = generation, None
@@ -109,8 +112,9 @@ class Supervisor:
             if child.generation is not generation and child.state != "retiring":
                 self._retire(child, "reload")
         self._listeners.keep(generation.plan)
-        self._say(f"ready ({generation.plan})")
-        self._settled()
+        ready = f"ready ({generation.plan})"
+        self._say(ready)
+        self._settled(ready)
 
     def _abandon(self, generation: Generation, reason: str) -> None:
         self._next = None
@@ -121,8 +125,9 @@ class Supervisor:
             self._listeners.keep(self._current.plan)
         self._refuse(reason)
 
-    def _settled(self) -> None:
-        systemd.notify("READY=1")
+    def _settled(self, how: str) -> None:
+        # Whoever asked for the reload reads this, in `systemctl status` or by program; the number tells it from others.
+        systemd.notify("READY=1", f"STATUS=reload {self._reloads}: {how}")
         if self._reload_again:
             self._reload_again = False
             self._reload()
@@ -132,12 +137,12 @@ class Supervisor:
     def _spawn(self, generation: Generation, ordinal: int) -> None:
         if self._stopping or generation not in (self._current, self._next):
             return
+        self._output.follow()
         try:
             child = Child(self._service, generation, ordinal)
         except OSError as error:
             self._failed(generation, ordinal, f"worker {ordinal} could not be started: {error.strerror}")
             return
-        self._output.follow()
         child.connect(self._loop, self._received)
         self._children[child.pid] = child
         self._loop.later(BOOT_SECONDS_MAX, lambda: self._boot_overdue(child))

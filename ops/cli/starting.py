@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import IO
 
+from common.supervisor.release import interpreter
 from ops.cli.telling import teller
 from ops.stack import configuration
 from ops.stack.controller import Controller
@@ -38,7 +39,7 @@ def in_background() -> None:
     place.prepare()
     reading, writing = os.pipe()
     log = open_log(place, "gatehouse")
-    words = [sys.executable, "-m", "ops.cli", "up", "--report-to", str(writing)]
+    words = [*interpreter(), "-m", "ops.cli", "up", "--report-to", str(writing)]
     process = subprocess.Popen(
         words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[writing], start_new_session=True
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 import ops.embedded.launcher
+from common.supervisor.release import interpreter
 
 LAUNCHER = Path(ops.embedded.launcher.__file__)
 
@@ -24,12 +25,13 @@ async def spawn(
     stdout: int,
     stderr: int,
 ) -> asyncio.subprocess.Process:
-    """Run our interpreter with `arguments`, in a session of its own: a Ctrl-C at the terminal is for us alone.
+    """Run Python with `arguments`, in a session of its own: a Ctrl-C at the terminal is for us alone.
 
-    Only from the main thread: `death_signal` arrives when the thread that started it ends.
+    Installed as a release, the one that is current now runs, not the one that we were started from. Only from the
+    main thread: `death_signal` arrives when the thread that started it ends.
     """
     return await asyncio.create_subprocess_exec(
-        *dying_with_us([sys.executable, *arguments], death_signal),
+        *dying_with_us([*interpreter(), *arguments], death_signal),
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ COMMAND = (sys.executable, "-m", "ops.cli")
 class Stack:
     """`gatehouse` over `var`, on ports that were free a moment ago."""
 
+    command: Sequence[str] = COMMAND  # or that of an installed release
+
     def __init__(self, var: Path, **settings: str) -> None:
         self.var = var
         self.ports = dict(zip(("EDGE_PORT", "AUTH_PORT", "CORE_PORT"), free_ports(3), strict=True))
@@ -45,7 +47,7 @@ class Stack:
 
     def gatehouse(self, *words: str, timeout: float = 60, **settings: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*COMMAND, *words],
+            [*self.command, *words],
             env={**self.environ, **settings},
             capture_output=True,
             text=True,
@@ -58,7 +60,7 @@ class Stack:
         started = time.monotonic()
         self.output = []
         self.process = subprocess.Popen(
-            [*COMMAND, *(words or ("up",))],
+            [*self.command, *(words or ("up",))],
             env=self.environ,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

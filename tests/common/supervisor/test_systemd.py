@@ -1,6 +1,7 @@
 """Inherited sockets and notifications, as systemd would give and take them."""
 
 import asyncio
+import re
 import signal
 import socket
 from pathlib import Path
@@ -52,6 +53,22 @@ async def test_service_manager_hears_ready_reloading_stopping(start: "Start", tm
         assert await sample.ended() == 0
         loop = asyncio.get_running_loop()
         heard = [(await loop.sock_recv(manager, 200)).decode() for _ in range(4)]
-    assert heard[0] == "READY=1"
-    assert heard[1].startswith("RELOADING=1\nMONOTONIC_USEC=")
-    assert heard[2:] == ["READY=1", "STOPPING=1"]
+    said = f"ready (1 worker; http 127.0.0.1:{sample.port})"
+    assert heard[0] == f"READY=1\nSTATUS=reload 0: {said}"
+    assert re.fullmatch(r"RELOADING=1\nMONOTONIC_USEC=\d+\nSTATUS=reload 1 is under way", heard[1])
+    assert heard[2:] == [f"READY=1\nSTATUS=reload 1: {said}", "STOPPING=1"]
+
+
+async def test_service_manager_hears_why_a_reload_was_refused(start: "Start", tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.setblocking(False)
+        sample = await start(environ={"NOTIFY_SOCKET": str(tmp_path / "notify")})
+        sample.configure(faults=["COLOUR: must be set"])
+        sample.signal(signal.SIGHUP)
+        await sample.saying("sample: not reloaded")
+        loop = asyncio.get_running_loop()
+        heard = [(await loop.sock_recv(manager, 200)).decode() for _ in range(3)]
+    assert heard[2] == (
+        "READY=1\nSTATUS=reload 1: not reloaded, the old workers stay: its settings or its code are refused"
+    )
