@@ -17,7 +17,9 @@ _COMMANDS = {
     "doctor": "Check this machine and this stack, and say what to do.",
     "probe": "Ask for health once as a client does, keep a record, and alert on a change.",
     "alert": "Try the alert hook, or tell it something.",
+    "upgrade": "Go to another release without losing a request, or back.",
     "migrate": "Bring the database to the newest schema.",
+    "backup": "Back up everything into one archive and read it back.",
     "dev": "Start the stack and reload services when their source changes.",
     "serve": "Run one service in the foreground.",
 }

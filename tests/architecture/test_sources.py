@@ -19,6 +19,7 @@ PUT_TOGETHER = {
     ("core_service/modules/expenses/store.py", "list_expenses"): "conditions chosen from a constant dictionary",
     ("auth_service/migrations/auth_0001_accounts.py", "upgrade"): "a loop over constants of the file",
     ("auth_service/migrations/auth_0001_accounts.py", "downgrade"): "table names from a constant of the file",
+    ("ops/backup/database.py", "_count"): "psycopg.sql quotes names from the catalogue",
     ("ops/migrate/database.py", "_ensure_schema"): "psycopg.sql quotes a name of ours",
     ("ops/migrate/roles.py", "_ensure_role"): "psycopg.sql quotes role and verifier",
     ("ops/migrate/roles.py", "_grant"): "psycopg.sql quotes the names in constant statements",

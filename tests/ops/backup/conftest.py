@@ -1,0 +1,45 @@
+"""A stack's state directory beside a database with data in it: what there is to back up."""
+
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from ops import secrets
+
+EXPENSES = 25
+
+
+@pytest.fixture
+def environ(tmp_path: Path, database_url: str) -> dict[str, str]:
+    """The settings of a stack that uses `database_url`, with secrets, certificates, configuration and a log."""
+    var = tmp_path / "var"
+    secrets.ensure(var, {})
+    for name, text in (("certs/live/api.pem", "certificate"), ("logs/edge.log", "line\n" * 50), ("logs/old/a.gz", "x")):
+        (var / name).parent.mkdir(parents=True, exist_ok=True)
+        (var / name).write_text(text)
+    (tmp_path / "gatehouse.env").write_text("LOG_LEVEL=INFO\n")
+    fill(database_url)
+    return {
+        "GATEHOUSE_VAR": str(var),
+        "GATEHOUSE_ENV_FILE": str(tmp_path / "gatehouse.env"),
+        "DATABASE_URL": database_url,
+        "BACKUP_DIRECTORY": str(tmp_path / "backups"),
+    }
+
+
+@pytest.fixture
+def directory(environ: dict[str, str]) -> Path:
+    """Where its backups go."""
+    return Path(environ["BACKUP_DIRECTORY"])
+
+
+def fill(url: str) -> None:
+    """Sign-ins of several months, in their partitions and outside of them."""
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            "INSERT INTO auth.login_events (id, at, result, address, agent) "
+            "SELECT gen_random_uuid(), now() + n * interval '7 days', 'failed', '192.0.2.1', E'it''s \\\\ tab\\t' "
+            "FROM generate_series(0, %s) AS n",
+            (EXPENSES - 1,),
+        )
