@@ -4,7 +4,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -47,11 +47,17 @@ def stack(place: Place, upstream_port: int) -> Iterator[None]:
     own = Path(edge.settings.__file__).with_name("routes.toml").read_text().partition("[upstream.auth]")
     routes = place.var / "routes.toml"
     routes.write_text(ROUTES.format(port=upstream_port) + own[1] + own[2])
+    with running(place, {"EDGE_ROUTES": str(routes), "LIMIT_GENERAL": LIMIT}):
+        yield
+
+
+@contextmanager
+def running(place: Place, given: Mapping[str, str]) -> Iterator[None]:
+    """A whole stack over `place` on free ports, with embedded servers and these settings and no others."""
     ports = dict(zip(("EDGE_PORT", "AUTH_PORT", "CORE_PORT"), map(str, _free_ports(3)), strict=True))
     environ = {name: value for name, value in os.environ.items() if not name.endswith(("_URL", "ENV"))}
-    environ |= {**ports, "GATEHOUSE_VAR": str(place.var), "EDGE_ROUTES": str(routes), "LIMIT_GENERAL": LIMIT}
+    environ |= {**ports, "GATEHOUSE_VAR": str(place.var), "GATEHOUSE_ENV_FILE": os.devnull, **given}
     gatehouse = [sys.executable, "-m", "ops.cli"]
-    environ["GATEHOUSE_ENV_FILE"] = os.devnull
     subprocess.run([*gatehouse, "up", "--detach"], env=environ, stdout=subprocess.DEVNULL, check=True)
     try:
         yield

@@ -1,0 +1,1 @@
+"""The load gate: `make load`."""
