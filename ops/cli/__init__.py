@@ -18,8 +18,10 @@ _COMMANDS = {
     "probe": "Ask for health once as a client does, keep a record, and alert on a change.",
     "alert": "Try the alert hook, or tell it something.",
     "upgrade": "Go to another release without losing a request, or back.",
+    "setup": "Set up production: a machine, a directory, a database server.",
     "migrate": "Bring the database to the newest schema.",
     "backup": "Back up everything into one archive and read it back.",
+    "front": "Print the configuration of nginx, Caddy or Traefik in front of the edge.",
     "dev": "Start the stack and reload services when their source changes.",
     "serve": "Run one service in the foreground.",
 }
