@@ -8,19 +8,24 @@ import contextlib
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
 from common import settings
+from common.supervisor import release
 from common.supervisor.listeners import bind
 from common.supervisor.plan import CannotStart, Plan, parse
+from ops.logs.rotation import Policy
 from ops.stack import credentials, probe
 from ops.stack.backends import Backends
 from ops.stack.configuration import Configuration
 from ops.stack.control import ControlServer
 from ops.stack.errors import StackError
 from ops.stack.events import Story
+from ops.stack.log_keeping import keep_logs
+from ops.stack.pausing import Pause
 from ops.stack.place import SERVICES
 from ops.stack.preparation import Preparation, preparation
 from ops.stack.servers import KeptServer
@@ -45,13 +50,24 @@ class Controller:
         self._configuration = configuration
         self._backends = Backends(configuration, story)
         self._watches = watches
+        # Where releases are installed, when we are one of them.
+        self._home = release.home(sys.executable)
         self._plans: dict[str, Plan] = {}
         self._started_at = time.time()
         self._stopping = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._keepers: list[asyncio.Task[None]] = []
+        self._pause = Pause(self.place, story, stop=self._stop_services, start=self._serve_again)
         self._control = ControlServer(
             self.place,
-            {"status": self._status, "stop": self._stop_asked, "restart": self._restart, "reload": self._restart},
+            {
+                "status": self._status,
+                "stop": self._stop_asked,
+                "restart": self._restart,
+                "reload": self._restart,
+                "pause": self._pause_asked,
+                "resume": self._pause.end,
+            },
         )
 
     async def run(self) -> None:
@@ -90,6 +106,9 @@ class Controller:
         with self.story.step("Services") as step:
             await self._start_services()
             step.note = f"{', '.join(SERVICES)} ready"
+        for server in self._backends.servers:
+            self._in_background(self._keep_server(server))
+        self._in_background(keep_logs(self.place, Policy.read(self._backends.environ()), self.story))
         if self._watches:
             self._in_background(self._watch())
         self.state = "running"
@@ -112,11 +131,20 @@ class Controller:
             environ["LAME_DUCK_SECONDS"] = "0"
         await asyncio.gather(*(service.start(environ) for service in self.services.values()))
         await asyncio.gather(*(service.wait_ready() for service in self.services.values()))
-        for service in self.services.values():
-            self._in_background(self._keep_service(service))
-        for server in self._backends.servers:
-            self._in_background(self._keep_server(server))
+        self._keepers = [self._in_background(self._keep_service(service)) for service in self.services.values()]
         await self._await_ready()
+
+    async def _serve_again(self) -> None:
+        """After a pause: with the data and the secrets that are there by now."""
+        secrets = self._configuration.secrets()
+        environ = {**self._configuration.environ, **self._configuration.placeholders()}
+        async with preparation(self.place, environ) as preparing:
+            await self._check(preparing)
+            self._backends.renew(secrets)
+            await self._backends.prepare(preparing)
+        await self._start_services()
+        self.state = "running"
+        self._summary()
 
     async def _await_ready(self) -> None:
         """As its clients see it: through the edge."""
@@ -169,10 +197,11 @@ class Controller:
 
         await watch(self.reload, self.story)
 
-    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
+        return task
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -209,12 +238,18 @@ class Controller:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for names, seconds in _STOP_ORDER:
-            await asyncio.gather(*(self.services[name].stop(seconds) for name in names))
+        await self._stop_services()
         await self._backends.stop()
         self._control.close()
         if was_running:
             self.story.tell("end", title="Stopped", note="", seconds=round(time.monotonic() - started, 3))
+
+    async def _stop_services(self) -> None:
+        for task in self._keepers:
+            task.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        for names, seconds in _STOP_ORDER:
+            await asyncio.gather(*(self.services[name].stop(seconds) for name in names))
 
     # Asked over the control socket
 
@@ -223,11 +258,20 @@ class Controller:
             "state": self.state,
             "pid": os.getpid(),
             "var": str(self.place.var),
+            "home": str(self._home) if self._home else None,
             "url": self.url,
             "started_at": self._started_at,
             "services": [service.status(self._plans.get(service.name)) for service in self.services.values()],
             "servers": [server.status() for server in self._backends.servers],
         }
+
+    async def _pause_asked(self) -> dict[str, Any]:
+        if self.state != "running":
+            raise StackError(f"the stack is {self.state}: try again when it is running")
+        done = await self._pause.begin()
+        self.state = "paused"
+        self._in_background(self._pause.watch())
+        return done
 
     async def _stop_asked(self) -> dict[str, Any]:
         self._stopping.set()

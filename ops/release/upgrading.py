@@ -1,0 +1,271 @@
+"""From one release to another while it serves, and back by itself when that does not work.
+
+Order and reasons: nothing is touched before a backup is there and read back; the new release is made beside the old and
+judges the settings with its own code; migrations run before the switch, because the old release must work on the new
+schema anyway and a failing one then ends the matter; auth and core are replaced before the edge, which needs both.
+"""
+
+import re
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from ops.release import record
+from ops.release.children import Commands
+from ops.release.home import Home, Release, ReleaseError, activate, prune
+from ops.release.installing import Fill, check_machine, install_locked
+from ops.release.services import Services, Stopped
+from ops.release.source import Source
+from ops.release.verifying import READY_SECONDS, Verifier
+from ops.stack.configuration import Configuration
+from ops.stack.events import Story
+
+ORDER = ("auth", "core", "edge")
+_SCHEMA_STAYS = "the database keeps the newer schema, on which this release works too"
+
+
+@dataclass
+class Outcome:
+    """See `record.py` for what the fields mean."""
+
+    before: Release
+    after: str
+    result: str = "failed"
+    reason: str = ""
+    backup: str | None = None
+    migrations: list[str] = field(default_factory=list)
+    started_at: float = field(default_factory=time.time)
+    running: str = ""
+
+    def entry(self) -> dict[str, Any]:
+        when = datetime.fromtimestamp(self.started_at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        return {
+            "time": when,
+            "seconds": round(time.time() - self.started_at, 1),
+            "from": self.before.name,
+            "to": self.after,
+            "running": self.running or self.before.name,
+            "result": self.result,
+            "reason": self.reason,
+            "backup": self.backup,
+            "migrations": self.migrations,
+        }
+
+
+class Upgrade:
+    """One upgrade, or the way back. Raises ReleaseError only for what is wrong before anything is begun."""
+
+    def __init__(
+        self,
+        home: Home,
+        configuration: Configuration,
+        services: Services,
+        story: Story,
+        *,
+        fill: Fill | None = None,
+        ready_seconds: float = READY_SECONDS,
+    ) -> None:
+        self._home = home
+        self._configuration = configuration
+        self._place = configuration.place
+        self._services = services
+        self._story = story
+        self._fill = fill
+        self._ready_seconds = ready_seconds
+        self._commands = Commands(configuration.place, configuration.environ)
+
+    def to(self, source: Source) -> Outcome:
+        """Backup, installation, migrations, switch, workers. The outcome says how it ended."""
+        with self._home.locked():
+            outcome = Outcome(self._current(), source.version)
+            with self._recorded(outcome):
+                with self._story.step("Preflight") as step:
+                    _refuse_older(source, outcome.before)
+                    self._home.releases.mkdir(parents=True, exist_ok=True)
+                    check_machine(source, self._home)
+                    self._services.check()
+                    step.note = f"{outcome.before.name} is current, kept running by {self._services.title}"
+                if not self._is_current(source):
+                    self._back_up(outcome)
+                release = self._install(source)
+                outcome.after = release.name
+                plans = self._check_settings(release)
+                if release != outcome.before:
+                    self._migrate(release, outcome)
+                self._change(release, outcome, plans)
+                if outcome.result == "upgraded":
+                    self._prune()
+        return outcome
+
+    def back(self) -> Outcome:
+        """To the release that was current before; neither backup nor migrations, the schema stays."""
+        with self._home.locked():
+            before, target = self._current(), self._home.previous_release()
+            if target is None:
+                raise ReleaseError(f"there is no release before {before.name} in {self._home.releases}")
+            outcome = Outcome(before, target.name)
+            with self._recorded(outcome):
+                self._services.check()
+                self._change(target, outcome, self._check_settings(target))
+                if outcome.result == "upgraded":
+                    outcome.result, outcome.reason = "rolled back", f"as asked; {_SCHEMA_STAYS}"
+        return outcome
+
+    # Before anything is switched
+
+    def _current(self) -> Release:
+        current = self._home.current_release()
+        if current is None:
+            raise ReleaseError(f"{self._home.current} leads to no release: `gatehouse setup` installs the first one")
+        return current
+
+    def _is_current(self, source: Source) -> bool:
+        return self._current().digest == source.digest
+
+    def _back_up(self, outcome: Outcome) -> None:
+        with self._story.step("Backup") as step:
+            try:
+                made = self._commands.gatehouse(outcome.before, "backup")
+            except ReleaseError as error:
+                raise ReleaseError(f"no upgrade without a backup: {error}") from None
+            outcome.backup = step.note = str(made["path"])
+
+    def _install(self, source: Source) -> Release:
+        with self._story.step("Release") as step:
+            release = install_locked(source, self._home, fill=self._fill)
+            step.note = str(release.path)
+        return release
+
+    def _check_settings(self, release: Release) -> dict[str, dict[str, Any]]:
+        """Its own judgement of the settings there are: what it would refuse, it refuses before it matters."""
+        with self._story.step("Settings") as step:
+            stand_ins = self._configuration.placeholders()
+            plans = self._commands.plans(release, stand_ins)
+            step.note = f"accepted by {release.name}"
+        return plans
+
+    def _migrate(self, release: Release, outcome: Outcome) -> None:
+        with self._story.step("Migrations") as step:
+            outcome.migrations = list(self._commands.gatehouse(release, "migrate")["applied"])
+            step.note = f"{', '.join(outcome.migrations)} applied" if outcome.migrations else "up to date"
+
+    # The switch, and what comes of it
+
+    def _change(self, release: Release, outcome: Outcome, plans: dict[str, dict[str, Any]]) -> None:
+        """Switches and replaces; on any failure, an interruption included, goes back. Never raises after the switch."""
+        verifier = Verifier(plans, self._ready_seconds)
+        wanted = self._wanted(release, outcome, verifier)
+        if not wanted and release == outcome.before:
+            outcome.result, outcome.running = "unchanged", release.name
+            return
+        # A current release that not all workers run is an upgrade that was cut off: it is finished, or undone.
+        fallback = self._home.previous_release() if release == outcome.before else outcome.before
+        tried: list[str] = []
+        try:
+            activate(release)
+            self._replace(wanted, release, verifier, tried)
+        except (ReleaseError, KeyboardInterrupt) as error:
+            with _undisturbed():
+                self._go_back(fallback, outcome, verifier, tried, str(error) or "interrupted")
+            return
+        outcome.result, outcome.running = "upgraded", release.name
+
+    def _wanted(self, release: Release, outcome: Outcome, verifier: Verifier) -> Sequence[str]:
+        """The services to be replaced, in their order."""
+        if isinstance(self._services, Stopped):
+            return ()
+        if release != outcome.before:
+            return ORDER
+        return [service for service in ORDER if verifier.version(service) != release.version]
+
+    def _replace(self, services: Sequence[str], release: Release, verifier: Verifier, tried: list[str]) -> None:
+        for service in services:
+            with self._story.step(service) as step:
+                tried.append(service)
+                self._services.replace(service)
+                verifier.verify(service, release.version)
+                step.note = f"{release.version} serves and is ready"
+
+    def _go_back(
+        self, fallback: Release | None, outcome: Outcome, verifier: Verifier, tried: list[str], reason: str
+    ) -> None:
+        self._story.say(f"{reason}; going back")
+        if fallback is None:
+            outcome.result, outcome.reason = "broken", f"{reason}; there is no release to go back to"
+            return
+        outcome.running = fallback.name
+        try:
+            activate(fallback)
+            self._replace(list(reversed(tried)), fallback, verifier, [])
+        except ReleaseError as error:
+            outcome.result = "broken"
+            outcome.reason = f"{reason}; {fallback.name} is current again, but going back failed too: {error}"
+        else:
+            outcome.result = "rolled back"
+            outcome.reason = f"{reason}; {fallback.name} runs again and is healthy; {_SCHEMA_STAYS}"
+
+    # Afterwards
+
+    def _prune(self) -> None:
+        try:
+            if removed := prune(self._home):
+                self._story.say(f"removed {', '.join(removed)}")
+        except OSError as error:
+            self._story.say(f"old releases are still there: {error.strerror}: {error.filename}")
+
+    @contextmanager
+    def _recorded(self, outcome: Outcome) -> Iterator[None]:
+        """Whatever ends it goes into the record; what failed before the switch becomes an outcome."""
+        try:
+            with _interruptible():
+                yield
+        except (ReleaseError, KeyboardInterrupt) as error:
+            reason = "; ".join(str(error).splitlines()) or "interrupted"
+            outcome.result, outcome.running = "failed", outcome.before.name
+            outcome.reason = f"{reason}; nothing was switched, {outcome.before.name} runs on"
+        try:
+            record.add(self._place, self._home, outcome.entry())
+        except OSError as error:
+            self._story.say(f"{record.path(self._place)} could not be written: {error.strerror}")
+
+
+def _refuse_older(source: Source, current: Release) -> None:
+    if _order(source.version) < _order(current.version):
+        raise ReleaseError(
+            f"version {source.version} is older than {current.version}, which runs; `gatehouse upgrade --rollback` "
+            "goes back to the release before"
+        )
+
+
+def _order(version: str) -> tuple[tuple[int, ...], bool]:
+    """By numbers; 1.0rc1 comes before 1.0. What follows a `+` does not count."""
+    numbers, rest = re.fullmatch(r"([0-9.]*)([^+]*).*", version, re.DOTALL).groups()  # type: ignore[union-attr]
+    return tuple(int(part) for part in numbers.split(".") if part), not re.match(r"[-_]?(a|b|rc|dev|alpha|beta)", rest)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """A service manager or a closed terminal ends us in the same orderly way as Ctrl-C."""
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Going back must not be cut short by a second Ctrl-C."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
