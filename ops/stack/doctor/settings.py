@@ -9,10 +9,13 @@ from common.settings import variable
 from common.supervisor.listeners import bind
 from common.supervisor.plan import CannotStart, Plan, parse
 from ops import secrets
+from ops.probe.target import PATH, edge_url
 from ops.stack import prepare
 from ops.stack.configuration import Configuration
 from ops.stack.doctor import Finding
-from ops.stack.probe import unhealthy
+from ops.stack.place import SERVICES
+from ops.stack.probe import fetch, unhealthy
+from ops.visit import visit
 
 
 def check(configuration: Configuration) -> tuple[dict[str, Plan], Finding]:
@@ -36,24 +39,34 @@ def ports(plans: dict[str, Plan], status: dict[str, Any] | None) -> Finding:
     """Free, or held by this very stack."""
     ours = {place["address"] for service in (status or {}).get("services", []) for place in service["listening"]}
     wanted = [listener for plan in plans.values() for listener in plan.listen if not listener.path]
-    taken = []
+    taken, served = [], bool(ours)
     for listener in wanted:
-        if listener.address not in ours:
-            try:
-                bind(listener).close()
-            except CannotStart as error:
+        if listener.address in ours:
+            continue
+        try:
+            bind(listener).close()
+        except CannotStart as error:
+            if _is_gatehouse(listener.address):
+                served = True
+            else:
                 taken.append(str(error))
     if taken:
         return Finding("Ports", "fail", "; ".join(taken), "end what holds them, or move ours with those settings")
     if not wanted:
         return Finding("Ports", "skip", "not known before the settings are right")
     addresses = ", ".join(listener.address for listener in wanted)
-    return Finding("Ports", "ok", f"{addresses} {'served by this stack' if ours else 'free'}")
+    return Finding("Ports", "ok", f"{addresses} {'served by this stack' if served else 'free'}")
+
+
+def _is_gatehouse(address: str) -> bool:
+    """Whether a service of ours answers there: systemd or containers may keep it running, where no controller does."""
+    reached = address.replace("0.0.0.0", "127.0.0.1")  # noqa: S104 - read, not bound
+    return fetch(f"http://{reached}/health")[1].get("service") in SERVICES
 
 
 def services(status: dict[str, Any] | None) -> Finding:
     if status is None:
-        return Finding("Services", "skip", "nothing is running", "`gatehouse up` starts the stack")
+        return _without_controller()
     if not status["ready"]:
         culprits = ", ".join(unhealthy(status)) or status["state"]
         return Finding("Services", "fail", f"not ready: {culprits}", "`gatehouse logs` shows what they say")
@@ -61,3 +74,14 @@ def services(status: dict[str, Any] | None) -> Finding:
         culprits = ", ".join(unhealthy(status))
         return Finding("Services", "warn", f"degraded: {culprits}", "`gatehouse logs` shows what they say")
     return Finding("Services", "ok", f"ready at {status['url']}")
+
+
+def _without_controller() -> Finding:
+    """What systemd keeps running answers all the same."""
+    found = visit(edge_url() + PATH)
+    if found.status == 0:
+        return Finding("Services", "skip", "nothing is running", "`gatehouse up` starts the stack")
+    if found.status != 200:
+        culprits = ", ".join(unhealthy(found.fields)) or f"status {found.status}"
+        return Finding("Services", "fail", f"not ready: {culprits}", "`gatehouse logs` shows what they say")
+    return Finding("Services", "ok", f"ready at {edge_url()}")
