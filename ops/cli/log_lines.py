@@ -1,24 +1,45 @@
 """How one log line looks: coloured columns for people, JSON for programs."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import click
 
-from ops.stack.logs import Line, own_words
+from ops.logs import sign_ins
+from ops.logs.lines import Line, own_words
 
 _SERVICE_COLOURS = {"edge": "cyan", "auth": "magenta", "core": "blue", "gatehouse": "green"}
 _LEVEL_COLOURS = {"warning": "yellow", "error": "red", "critical": "red"}
 _SERVICE_WIDTH, _CLOCK_WIDTH = 9, 12
 # Shown in columns of their own, or of no use to a reader.
 _PLACED = {"time", "level", "service", "event", "method", "path", "status", "seconds", "request_id", "exception"}
-_REQUEST_NOISE = {"route", "host", "bytes", "address", "org", "key"}
+_REQUEST_NOISE = {"route", "host", "bytes", "address", "org", "key", "protocol", "referer", "agent"}
+_ADDRESS_WIDTH = 15
 
 
-def as_json(line: Line) -> str:
-    """Our processes' lines as they are; the others' wrapped, so that every line is an object."""
+def shower(*, as_json: bool, failed_sign_ins: bool) -> Callable[[Line], str]:
+    """How lines are shown."""
+    if failed_sign_ins:
+        return _sign_in_as_json if as_json else _sign_in
+    return _as_json if as_json else as_text
+
+
+def _sign_in_as_json(line: Line) -> str:
+    return json.dumps(sign_ins.summary(line.fields or {}))
+
+
+def _sign_in(line: Line) -> str:
+    """`time  address  status  method path  request id`, in columns: people sort and count them."""
+    said = sign_ins.summary(line.fields or {})
+    words = [said["time"], f"{said['address'] or '-':<{_ADDRESS_WIDTH}}", said["status"], said["method"], said["path"]]
+    return " ".join(str(word) for word in [*words, said["request_id"] or "-"])
+
+
+def _as_json(line: Line) -> str:
+    """JSON lines as they are; the others' fields, or their text, so that every line is an object."""
     if line.fields is not None:
-        return line.text
+        return line.text if line.text.startswith("{") else json.dumps(line.fields)
     return json.dumps({"time": line.time, "service": line.service, "event": "line", "message": line.text})
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 from common.supervisor.child import ending
 from common.supervisor.plan import Plan
+from ops.logs.lines import fields_of
+from ops.logs.mark import Mark
 from ops.stack.errors import StackError
 from ops.stack.events import open_log
 from ops.stack.place import MODULES, Place
@@ -37,7 +39,7 @@ class Service:
         self._pid_file = PidFile(place.run / f"{name}.pid")
         self._settled = asyncio.Event()
         self._reloading = asyncio.Lock()
-        self._log_start = 0
+        self._mark = Mark(place.log(name))
         self._young_deaths = 0
         self._notify_path = place.run / f"{name}.notify"
         self._notify: socket.socket | None = None
@@ -57,10 +59,10 @@ class Service:
         self.state, self.started_at = "starting", time.time()
         log = open_log(self._place, self.name)
         try:
-            self._mark_log()
+            self._mark = Mark(self._place.log(self.name))
             self._process = await spawn(
                 ["-m", self._module],
-                {**environ, "NOTIFY_SOCKET": str(self._notify_path)},
+                {**environ, "LOG_TO": "files", "NOTIFY_SOCKET": str(self._notify_path)},
                 death_signal=signal.SIGINT,
                 stdout=log,
                 stderr=log,
@@ -82,7 +84,7 @@ class Service:
             if process is None or self.state != "ready":
                 return f"{self.name} is {self.state}"
             self._settled.clear()
-            self._mark_log()
+            self._mark = Mark(self._place.log(self.name))
             process.send_signal(signal.SIGHUP)
             if not await self._settle(BOOT_SECONDS_MAX):
                 return f"{self.name} did not come back; see {self._place.log(self.name)}"
@@ -170,10 +172,6 @@ class Service:
             if b"READY=1" in self._notify.recv(4096).split(b"\n"):
                 self._settled.set()
 
-    def _mark_log(self) -> None:
-        with contextlib.suppress(OSError):
-            self._log_start = self._place.log(self.name).stat().st_size
-
     def _reasons(self, doing: str = "") -> list[str]:
         """What the supervisor said, and what a stack trace said if there is one."""
         trace = self._trace()
@@ -183,14 +181,9 @@ class Service:
     def _said(self) -> list[str]:
         """The supervisor's own sentences since the mark, without its name."""
         prefix = f"{self._module}: "
-        return [line.removeprefix(prefix) for line in self._new_lines() if line.startswith(prefix)]
+        return [line.removeprefix(prefix) for line in self._mark.lines() if line.startswith(prefix)]
 
     def _trace(self) -> str:
-        """The last line of a worker's stack trace, which says what went wrong; its ordinary lines are JSON."""
-        lines = [line for line in self._new_lines() if line and not line.startswith(("{", " ", f"{self._module}: "))]
-        return lines[-1] if lines else ""
-
-    def _new_lines(self) -> list[str]:
-        with self._place.log(self.name).open("rb") as log:
-            log.seek(self._log_start)
-            return log.read().decode(errors="replace").splitlines()
+        """The last line of a worker's stack trace, which says what went wrong; ordinary lines have fields."""
+        lines = [line for line in self._mark.lines() if line and not line.startswith((" ", f"{self._module}: "))]
+        return next((line for line in reversed(lines) if fields_of(line) is None), "")

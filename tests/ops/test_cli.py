@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import re
 import subprocess
 import time
@@ -12,10 +11,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from ops.cli.log_lines import as_text
 from ops.cli.output import duration
 from ops.cli.telling import TerminalTeller, plain_teller
-from ops.stack import logs
 from ops.stack.events import Event, Story
 from ops.stack.place import Place
 from ops.stack.watch import concerned, watch
@@ -110,60 +107,6 @@ def test_a_listener_that_has_gone_away_does_not_stop_the_story() -> None:
 
     Story(gone, heard.append).say("still here")
     assert heard == [{"event": "say", "text": "still here"}]
-
-
-def log_file(path: Path, *lines: str) -> logs.Log:
-    path.write_text("".join(f"{line}\n" for line in lines))
-    return logs.Log(path)
-
-
-def line(time: str, event: str, **fields: object) -> str:
-    return json.dumps(
-        {"time": f"2025-11-21T10:30:{time}Z", "level": "info", "service": "edge", "event": event, **fields}
-    )
-
-
-def test_logs_of_different_kinds_are_merged_by_time(tmp_path: Path) -> None:
-    edge = log_file(tmp_path / "edge.log", line("01.000", "one"), "Traceback", line("05.000", "five"))
-    postgres = log_file(tmp_path / "postgres.log", "2025-11-21 10:30:02.500 UTC [7] LOG:  two")
-    valkey = log_file(tmp_path / "valkey.log", "12:M 21 Nov 2025 10:30:03.000 * three")
-    merged = logs.last([edge, postgres, valkey], None)
-    assert [(entry.service, entry.text.split()[-1]) for entry in merged if entry.fields is None] == [
-        ("edge", "Traceback"),
-        ("postgres", "two"),
-        ("valkey", "three"),
-    ]
-    assert [entry.service for entry in logs.last([edge, postgres, valkey], 2)] == ["valkey", "edge"]
-    shown = [as_text(entry) for entry in merged]
-    assert "2025-11-21 10:30:02.500  postgres   [7] LOG:  two" in [re.sub(r"\x1b\[\d*m", "", text) for text in shown]
-
-
-def test_a_long_log_is_read_from_its_end(tmp_path: Path) -> None:
-    log = log_file(tmp_path / "edge.log", *(line("01.000", f"event_{number}", pad="x" * 200) for number in range(2000)))
-    assert [entry.fields["event"] for entry in log.last(3) if entry.fields] == [
-        "event_1997",
-        "event_1998",
-        "event_1999",
-    ]
-    assert len(log.last(1500)) == 1500
-    assert log.last(0) == []
-
-
-def test_a_log_is_followed_over_half_lines_and_a_new_file(tmp_path: Path) -> None:
-    path = tmp_path / "edge.log"
-    log = log_file(path, line("01.000", "old"))
-    log.last(0)
-    with path.open("a") as writer:
-        writer.write(line("02.000", "new")[:20])
-        writer.flush()
-        assert log.new() == []
-        writer.write(line("02.000", "new")[20:] + "\n")
-    assert [entry.fields["event"] for entry in log.new() if entry.fields] == ["new"]
-    path.rename(tmp_path / "edge.log.1")
-    path.write_text(line("03.000", "rotated") + "\n")
-    assert [entry.fields["event"] for entry in log.new() if entry.fields] == ["rotated"]
-    os.truncate(path, 0)
-    assert log.new() == []
 
 
 async def test_a_source_change_reloads_the_services_it_concerns(tmp_path: Path) -> None:
