@@ -22,6 +22,7 @@ _COMMANDS = {
     "migrate": "Bring the database to the newest schema.",
     "backup": "Back up everything into one archive and read it back.",
     "front": "Print the configuration of nginx, Caddy or Traefik in front of the edge.",
+    "restore": "Put a backup in the place of what there is.",
     "dev": "Start the stack and reload services when their source changes.",
     "serve": "Run one service in the foreground.",
 }

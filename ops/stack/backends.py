@@ -38,6 +38,10 @@ class Backends:
             await server.start()
             step.note = f"127.0.0.1:{server.server.port}"
 
+    def renew(self, secrets: Mapping[str, str]) -> None:
+        """For what is prepared from now on; the servers go on with the passwords they have."""
+        self._secrets = secrets
+
     async def prepare(self, preparation: Preparation) -> None:
         """Migrations, roles, the first admin. Raises StackError with what failed."""
         owner = self._owner_url

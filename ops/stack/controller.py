@@ -18,14 +18,12 @@ from common.supervisor import release
 from common.supervisor.listeners import bind
 from common.supervisor.plan import CannotStart, Plan, parse
 from ops.logs.rotation import Policy
-from ops.logs.rotation import Policy
 from ops.stack import credentials, probe
 from ops.stack.backends import Backends
 from ops.stack.configuration import Configuration
 from ops.stack.control import ControlServer
 from ops.stack.errors import StackError
 from ops.stack.events import Story
-from ops.stack.log_keeping import keep_logs
 from ops.stack.log_keeping import keep_logs
 from ops.stack.pausing import Pause
 from ops.stack.place import SERVICES
@@ -110,7 +108,6 @@ class Controller:
             step.note = f"{', '.join(SERVICES)} ready"
         for server in self._backends.servers:
             self._in_background(self._keep_server(server))
-        self._in_background(keep_logs(self.place, Policy.read(self._backends.environ()), self.story))
         self._in_background(keep_logs(self.place, Policy.read(self._backends.environ()), self.story))
         if self._watches:
             self._in_background(self._watch())

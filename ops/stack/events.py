@@ -68,11 +68,16 @@ _NAMES = {"end": "step_done", "say": "notice", "ready": "stack_ready", "failed":
 
 
 def to_pipe(fd: int) -> Listener:
-    """JSON lines to whoever started us in the background; credentials included, it is the same person."""
+    """JSON lines to whoever started us in the background, until that is done; credentials included, it is them."""
+    is_open = True
 
     def write(event: Event) -> None:
+        nonlocal is_open
+        if not is_open:  # the number may be another file's by now
+            return
         os.write(fd, json.dumps(event).encode() + b"\n")
         if event["event"] in {"ready", "failed"}:
+            is_open = False
             os.close(fd)
 
     return write

@@ -1,0 +1,293 @@
+"""Restores from an archive: everything is checked and put aside first, then it takes its places at once.
+
+The database is replaced in one transaction. When all of it is in and counted, the secrets and certificates are renamed
+into place, and then the transaction commits. Until that moment nothing has changed; whatever fails before it leaves
+data, secrets and certificates as they were, and the stack is started again. A process killed between the renaming and
+the commit (milliseconds) leaves old data with new secrets: the same restore again completes it.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from ops.backup import elsewhere, options, unpacking
+from ops.backup.choosing import Say, choose
+from ops.backup.errors import BackupFailed
+from ops.backup.loading import all_roles_exist, load
+from ops.backup.making import Progress
+from ops.backup.manifest import Manifest
+from ops.backup.swap import Swap
+from ops.embedded import Postgres, ServerError
+from ops.stack import configuration, prepare
+from ops.stack.configuration import Configuration
+from ops.stack.database import running_url
+from ops.stack.errors import StackError
+from ops.stack.pausing import exclusive, paused
+
+USUAL_PARTS = ("database", "secrets", "certificates")
+_STOPPING_PARTS = {"database", "secrets"}
+_START_SECONDS_MAX = 180
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is about to be done, verified and not begun."""
+
+    read: Configuration
+    archive: Path
+    manifest: Manifest
+    parts: tuple[str, ...]
+    passphrase: str | None
+    secrets: Mapping[str, bytes]
+
+
+@dataclass(frozen=True)
+class Restored:
+    """rows: "schema.table" → rows, counted before the commit. next_step: what is left to do by hand, or empty."""
+
+    archive: Path
+    made_at: str
+    parts: tuple[str, ...]
+    rows: Mapping[str, int]
+    seconds: float
+    is_running: bool
+    next_step: str
+
+
+def plan(
+    source: Path,
+    *,
+    parts: tuple[str, ...] = (),
+    environ: Mapping[str, str] | None = None,
+    say: Say = lambda _: None,
+    progress: Progress = lambda *_: None,
+    ask_passphrase: Callable[[], str | None] = lambda: None,
+) -> Plan:
+    """Chooses and verifies an archive and looks for whatever would stop the restore. Changes nothing.
+
+    parts            those to restore; without any: database, secrets, certificates
+    ask_passphrase   asked when an archive needs one and BACKUP_PASSPHRASE is not set
+    Raises BackupFailed.
+    """
+    read = configuration.read(environ)
+    passphrase = options.read(read.place, read.environ).passphrase or ask_passphrase()
+    wanted = parts or USUAL_PARTS
+    required = parts or ("database", "secrets")
+    path, manifest = choose(
+        source, required, passphrase, say=say, progress=lambda done: progress("Checking the archive", done, None)
+    )
+    _refuse_newer(path, manifest)
+    chosen = tuple(part for part in wanted if part in manifest.parts)
+    secrets = unpacking.read_secrets(path, passphrase) if "secrets" in manifest.parts else {}
+    if "secrets" in chosen and (names := unpacking.conflicts(secrets, read.environ)):
+        raise BackupFailed(
+            f"the environment sets {', '.join(names)} to another value than the backup has: "
+            f"unset {'it' if len(names) == 1 else 'them'}, or the restored data cannot be opened"
+        )
+    return Plan(read, path, manifest, chosen, passphrase, secrets)
+
+
+def restore(
+    planned: Plan, *, starts: bool = True, progress: Progress = lambda *_: None, say: Say = lambda _: None
+) -> Restored:
+    """Does it, and returns when the stack is ready, or stopped where somebody else starts it. In the main thread only.
+
+    starts   False: where nothing ran before, nothing runs afterwards
+    Raises StackError; then everything is as it was, and running if it was.
+    """
+    started, read = time.monotonic(), planned.read
+    next_step, is_running = "", False
+    with exclusive(read.place):
+        if read.place.holder() is not None:
+            with paused(read.place) if _STOPPING_PARTS & set(planned.parts) else ExitStack():
+                _replace(planned, progress)
+            is_running = True
+        else:
+            _refuse_while_running(read)
+            with read.place.taken():
+                _replace(planned, progress)
+            keeper = elsewhere.manager(read)
+            if keeper is not None:
+                next_step = keeper.start
+            elif starts and _STOPPING_PARTS & set(planned.parts):
+                say("starting the stack")
+                _start(read)
+                is_running = True
+    dumped = planned.manifest.database
+    return Restored(
+        archive=planned.archive,
+        made_at=planned.manifest.made_at,
+        parts=planned.parts,
+        rows=dumped.rows if dumped and "database" in planned.parts else {},
+        seconds=round(time.monotonic() - started, 1),
+        is_running=is_running,
+        next_step=next_step,
+    )
+
+
+def _replace(planned: Plan, progress: Progress) -> None:
+    swap = Swap(planned.read.place)
+    try:
+        _stage(planned, swap)
+        if "database" in planned.parts and planned.manifest.database is not None:
+            with _database(planned) as url:
+                _replace_database(planned, url, swap, progress)
+        else:
+            with _uninterrupted():
+                _apply(swap)
+    finally:
+        swap.close()
+
+
+def _replace_database(planned: Plan, url: str, swap: Swap, progress: Progress) -> None:
+    assert planned.manifest.database
+    total = sum(member.size for member in planned.manifest.members if member.name.startswith("database/"))
+    _ensure_roles(planned, url)
+    with ExitStack() as uninterrupted:
+
+        def put_files_in_place() -> None:
+            uninterrupted.enter_context(_uninterrupted())
+            _apply(swap)
+
+        try:
+            load(
+                url,
+                planned.archive,
+                planned.passphrase,
+                planned.manifest.database,
+                before_commit=put_files_in_place,
+                progress=lambda done: progress("Database", done, total),
+            )
+        except BaseException:
+            swap.undo()
+            raise
+    _settle(planned, url)
+
+
+def _stage(planned: Plan, swap: Swap) -> None:
+    read, path, passphrase = planned.read, planned.archive, planned.passphrase
+    if "secrets" in planned.parts:
+        unpacking.stage_secrets(swap, read, planned.secrets)
+    if "certificates" in planned.parts:
+        unpacking.stage_certificates(swap, read, path, passphrase)
+    if "configuration" in planned.parts:
+        unpacking.stage_configuration(swap, read, path, passphrase)
+    if "logs" in planned.parts:
+        unpacking.stage_logs(swap, read, path, passphrase)
+
+
+def _apply(swap: Swap) -> None:
+    try:
+        swap.apply()
+    except OSError as error:
+        swap.undo()
+        raise BackupFailed(f"{error.filename} cannot be replaced: {error.strerror}") from None
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """A signal waits until the files and the database agree."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _database(planned: Plan) -> Iterator[str]:
+    """The owner's URL; the embedded server is started meanwhile, and made where there is none."""
+    read = planned.read
+    if read.owner_url is not None:
+        yield read.owner_url
+        return
+    if (url := running_url(Postgres, read) if read.place.holder() not in {None, os.getpid()} else None) is not None:
+        yield url
+        return
+    directory = read.place.var / "secrets"
+    if not os.path.lexists(read.place.var / "pg"):
+        unpacking.adopt_server_passwords(directory, planned.secrets)
+    try:
+        with Postgres(read.place.var, _server_secrets(planned)) as server:
+            yield server.url
+    except ServerError as error:
+        raise StackError(str(error)) from None
+
+
+def _server_secrets(planned: Plan) -> dict[str, str]:
+    """As they are on this machine, whatever the archive says."""
+    values = unpacking.merged_secrets(planned.secrets, planned.read.place.var / "secrets")
+    found = {name: content.decode().strip() for name, content in values.items()}
+    found |= {name: value for name in found if (value := planned.read.environ.get(name))}
+    if "POSTGRES_PASSWORD" not in found:
+        raise BackupFailed("POSTGRES_PASSWORD must be set: the archive holds no secrets and neither does this place")
+    return found
+
+
+def _ensure_roles(planned: Plan, url: str) -> None:
+    """The services' roles must be there before rights are given to them. Those that are keep their passwords."""
+    read = planned.read
+    if not (read.uses_embedded_postgres or read.has_owner):
+        return
+    from ops.migrate import MigrationFailed  # noqa: PLC0415
+
+    try:
+        if not all_roles_exist(url):
+            prepare.make_roles(url, read.database_url, _server_secrets(planned))
+    except MigrationFailed as error:
+        raise BackupFailed(str(error)) from None
+
+
+def _settle(planned: Plan, url: str) -> None:
+    """What a start would do, for those that are started by somebody else: the newest schema, and rights on it."""
+    read = planned.read
+    if elsewhere.manager(read) is None:
+        return
+    from ops.migrate import MigrationFailed  # noqa: PLC0415
+
+    try:
+        prepare.migrate(url)
+        if read.has_owner:
+            prepare.make_roles(url, read.database_url, _server_secrets(planned))
+    except MigrationFailed as error:
+        raise BackupFailed(f"the data is restored, but {error}: run gatehouse migrate") from None
+
+
+def _refuse_newer(path: Path, manifest: Manifest) -> None:
+    if _numbers(manifest.version) > _numbers(version("gatehouse")):
+        raise BackupFailed(
+            f"{path} was made by Gatehouse {manifest.version} and this is {version('gatehouse')}: "
+            "restore with that version or a newer one"
+        )
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.partition("+")[0].split(".") if part.isdigit())
+
+
+def _refuse_while_running(read: Configuration) -> None:
+    if running := elsewhere.services_running(read):
+        keeper = elsewhere.manager(read) or elsewhere.BY_HAND
+        raise StackError(f"{', '.join(running)} still {'runs' if len(running) == 1 else 'run'}: {keeper.stop}")
+
+
+def _start(read: Configuration) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ops.cli", "up", "--detach"],
+        env=dict(read.environ),
+        capture_output=True,
+        text=True,
+        timeout=_START_SECONDS_MAX,
+        check=False,
+    )
+    if done.returncode:
+        said = done.stderr.strip().removeprefix("error: ") or "it said nothing"
+        raise StackError(f"everything is restored, but the stack does not start: {said}")
