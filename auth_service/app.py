@@ -20,7 +20,7 @@ from auth_service.sessions.service import SESSIONS, Sessions
 from auth_service.settings import AuthSettings
 from auth_service.signing.keyring import KEYRING, Keyring
 from auth_service.signing.tokens import TokenRules
-from common import logs, metrics, postgres, valkey
+from common import error_tracking, logs, metrics, postgres, valkey
 from common.background import stop
 from common.health import Check
 from common.metrics import METRICS
@@ -54,6 +54,7 @@ def create_app(
     _wire(app, settings, clock)
     for package in (accounts, sessions, keys, signing, revocations):
         package.setup(app)
+    app.cleanup_ctx.append(error_tracking.context(settings, "auth"))
     app.cleanup_ctx.extend([postgres.context, _hasher, valkey.context(settings.redis_url), _background(clock)])
     return app
 

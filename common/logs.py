@@ -16,7 +16,7 @@ import structlog
 from aiohttp import web
 from structlog.typing import EventDict, WrappedLogger
 
-from common import access_log, json
+from common import access_log, error_tracking, json
 from common.access_log import AccessLogFormat
 from common.errors import timestamp
 from common.log_file import LogFile, write_all
@@ -178,6 +178,7 @@ def configure(service: str, level: str = "INFO", *, access: AccessLogFormat = "j
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            error_tracking.report,
             structlog.processors.format_exc_info,
             _redact,
             _line(service),

@@ -14,7 +14,7 @@ import structlog
 from aiohttp import web
 from structlog.contextvars import bound_contextvars
 
-from common import errors, json, logs
+from common import error_tracking, errors, json, logs
 from common.errors import ApiError
 from common.health import Check, add_health
 from common.http_server import Runner
@@ -94,9 +94,13 @@ async def access_log(request: web.Request, handler: Handler) -> web.StreamRespon
     finally:
         seconds = time.perf_counter() - started
         metrics.in_flight.dec()
-        metrics.record(request.get(TEMPLATE, "unmatched"), request.method, status, seconds)
+        route = request.get(TEMPLATE, "unmatched")
+        metrics.record(route, request.method, status, seconds)
         # The edge's own questions come every second; they would bury what people ask.
-        write = log.debug if request.path.startswith("/internal/") else log.info
+        is_internal = request.path.startswith("/internal/")
+        write = log.debug if is_internal else log.info
+        if not is_internal:
+            error_tracking.trace(request[REQUEST_ID], f"{request.method} {route}", status, seconds)
         write(
             "request",
             method=request.method,

@@ -12,10 +12,20 @@ from typing import Annotated, Literal, TypeVar
 import orjson
 import pydantic
 from dotenv import dotenv_values
-from pydantic import AliasChoices, AliasGenerator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AliasChoices,
+    AliasGenerator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import ErrorDetails
 
 from common.access_log import AccessLogFormat
+from common.error_tracking import dsn_fault
 from common.sentences import sentence
 
 SECRET_LENGTH_MIN = 32
@@ -78,9 +88,18 @@ class Settings(BaseModel):
     log_retention_days: int = Field(30, ge=1)
     log_size_max: pydantic.ByteSize = Field(pydantic.ByteSize(100 * 1024**2), ge=1)
     log_files_max: int = Field(100, ge=1)
+    sentry_dsn: str = ""
+    sentry_traces_sample_rate: float = Field(0.1, ge=0, le=1)
     gatehouse_var: Path = Path("var")
     lame_duck_seconds: float = Field(5, ge=0, le=300)
     shutdown_seconds: float = Field(30, ge=0, le=3600)
+
+    @field_validator("sentry_dsn")
+    @classmethod
+    def _usable_dsn(cls, dsn: str, info: ValidationInfo) -> str:
+        if dsn and (fault := dsn_fault(dsn, is_production=info.data.get("env") == "production")):
+            raise ValueError(fault)
+        return dsn
 
     @property
     def is_production(self) -> bool:

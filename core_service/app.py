@@ -8,7 +8,7 @@ import aiohttp
 import structlog
 from aiohttp import web
 
-from common import logs, postgres, valkey
+from common import error_tracking, logs, postgres, valkey
 from common.background import stop
 from common.health import Check
 from common.metrics import METRICS, snapshot
@@ -64,6 +64,7 @@ def create_app(settings: CoreSettings, *, runtime: Runtime) -> web.Application:
         },
     )
     app[DATABASE] = Database(settings.pool_options(runtime.count))
+    app.cleanup_ctx.append(error_tracking.context(settings, "core"))
     app.cleanup_ctx.append(postgres.context)
     app.cleanup_ctx.append(valkey.context(settings.redis_url))
     app.cleanup_ctx.append(_purging(settings))

@@ -14,8 +14,10 @@ import aiohttp
 import asyncpg
 import structlog
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from common import json
+from common.errors import ApiError
 from common.postgres import Database
 from core_service.modules import Module
 
@@ -96,8 +98,10 @@ class Purger:
             try:
                 await self.catch_up()
                 await self.repeat()
-            except Exception as error:  # noqa: BLE001 - auth or the database is away; they come back
+            except (ApiError, aiohttp.ClientError, OSError) as error:  # auth or the database is away; they come back
                 log.warning("purge_failed", reason=f"{type(error).__name__}: {error}")
+            except Exception:
+                log.exception("purge_failed")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._poll_seconds):
                     await self._wake.wait()
@@ -107,8 +111,10 @@ class Purger:
         while True:
             try:
                 await self._listen(valkey)
-            except Exception as error:  # noqa: BLE001 - whatever it was, listen anew
+            except (RedisError, OSError) as error:
                 log.debug("purge_wake_up_lost", reason=f"{type(error).__name__}: {error}")
+            except Exception:
+                log.exception("purge_wake_ups_failed")
             await asyncio.sleep(_WAKE_RETRY_SECONDS)
 
     async def _listen(self, valkey: Redis) -> None:

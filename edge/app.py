@@ -9,6 +9,7 @@ from aiohttp import web
 
 from common import logs, settings
 from common.background import stop
+from common.error_tracking import error_tracking
 from common.health import get_metrics
 from common.http1 import Pool
 from common.limits import Limiter, connect
@@ -126,6 +127,7 @@ async def open_edge(
 ) -> AsyncIterator[Handler]:
     """The whole edge of one worker."""
     async with AsyncExitStack() as resources:
+        await resources.enter_async_context(error_tracking(loaded, "edge"))
         upstreams = {name: Upstream.open(name, entry) for name, entry in table.upstreams.items()}
         for upstream in upstreams.values():
             resources.push_async_callback(upstream.close)

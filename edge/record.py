@@ -8,6 +8,7 @@ from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from common import error_tracking
 from common.errors import timestamp
 from common.limits import Limiter
 from common.logs import AccessLines, LineWriter
@@ -38,7 +39,9 @@ class Recorder:
     def _record(self, exchange: Exchange) -> None:
         seconds = exchange.seconds()
         self._metrics.in_flight.dec()
-        self._metrics.record(self._label(exchange), exchange.method, exchange.status, seconds)
+        label = self._label(exchange)
+        self._metrics.record(label, exchange.method, exchange.status, seconds)
+        error_tracking.trace(exchange.request_id, f"{exchange.method} {label}", exchange.status, seconds)
         self._lines.write(self._access.line(self._fields(exchange, seconds)))
 
     def _fields(self, exchange: Exchange, seconds: float) -> dict[str, Any]:

@@ -124,10 +124,11 @@ async def _people(url: str, asked: Load) -> list[people.Person]:
 
 def _generate(plan: dict[str, Any], seconds: float) -> dict[str, Any]:
     """The outcome of a generator of its own: its interpreter must not wait for ours, nor ours for its answers."""
-    words = [sys.executable, "-m", "ops.load.generator"]
     patience = seconds + GIVE_UP_SECONDS + 30
-    done = subprocess.run(words, input=orjson.dumps(plan), stdout=subprocess.PIPE, check=True, timeout=patience)
-    outcome: dict[str, Any] = orjson.loads(done.stdout)
+    with tempfile.NamedTemporaryFile(prefix="gatehouse-load-") as file:
+        words = [sys.executable, "-m", "ops.load.generator", file.name]
+        subprocess.run(words, input=orjson.dumps(plan), check=True, timeout=patience)
+        outcome: dict[str, Any] = orjson.loads(file.read())
     return outcome
 
 

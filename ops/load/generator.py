@@ -1,4 +1,4 @@
-"""Requests at a constant rate, in a process of its own: `python -m ops.load.generator < plan > outcome`.
+"""Requests at a constant rate, in a process of its own: `python -m ops.load.generator OUTCOME < plan`.
 
 Open loop: each request has a time at which it is due, and its latency counts from then, however long the ones before
 it take and however late it really leaves. A server that stalls is charged for everybody who had to wait (see
@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
@@ -120,4 +121,4 @@ if __name__ == "__main__":
     import uvloop
 
     outcome = uvloop.run(_run(orjson.loads(sys.stdin.buffer.read())))
-    sys.stdout.buffer.write(orjson.dumps(outcome))
+    Path(sys.argv[1]).write_bytes(orjson.dumps(outcome))
