@@ -21,7 +21,9 @@ class ClientAddresses:
         peer = request.remote or "unix"
         if not self._proxies or not self._is_trusted(peer):
             return Client(peer, "http", peer)
-        hops = [hop.strip() for line in request.headers.getall("X-Forwarded-For", ()) for hop in line.split(",")]
+        # What could not be parsed has a plain dict for headers, and nothing in it.
+        lines = request.headers.getall("X-Forwarded-For", ()) if request.headers else ()
+        hops = [hop.strip() for line in lines for hop in line.split(",")]
         chain = [*hops, peer]
         # From the right: every trusted hop vouches for the one before it.
         position = len(chain) - 1

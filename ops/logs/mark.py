@@ -43,5 +43,5 @@ class Mark:
 def _from(path: Path, start: int) -> list[str]:
     with suppress(FileNotFoundError), path.open("rb") as log:
         log.seek(start)
-        return log.read().decode(errors="replace").splitlines()
+        return [line for line in log.read().decode(errors="replace").split("\n") if line]
     return []

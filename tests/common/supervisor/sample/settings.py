@@ -32,4 +32,5 @@ def check() -> dict[str, Any]:
         "listen": listen,
         "lame_duck_seconds": settings.get("lame_duck", 0.3),
         "shutdown_seconds": settings.get("shutdown", 5),
+        "log": settings.get("log", ""),
     }
