@@ -93,6 +93,12 @@ def create(
     return made
 
 
+def write(read: Configuration, directory: Path, only: Iterable[str], progress: Progress) -> Path:
+    """A verified archive that nobody is told of. Raises StackError or OSError."""
+    wanted = options.read(read.place, read.environ, directory=directory)
+    return _made(read, wanted, tuple(part for part in PARTS if part in set(only)), progress).path
+
+
 def tell_failure(read: Configuration, directory: Path, text: str) -> None:
     """Records it and calls the alert hook."""
     try:

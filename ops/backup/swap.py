@@ -7,6 +7,8 @@ from pathlib import Path
 
 from ops.stack.place import Place
 
+_PREFIX = ".restore-"
+
 
 class Swap:
     """Files are put aside first, in the state directory; then `apply()` renames, which `undo()` takes back.
@@ -16,7 +18,9 @@ class Swap:
 
     def __init__(self, place: Place) -> None:
         place.var.mkdir(parents=True, exist_ok=True)
-        self._aside = Path(tempfile.mkdtemp(prefix=".restore-", dir=place.var))
+        for leftover in place.var.glob(f"{_PREFIX}*"):  # of a restore that was killed: only one runs at a time
+            shutil.rmtree(leftover, ignore_errors=True)
+        self._aside = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place.var))
         self._owner = place.var.stat()
         self._pairs: list[tuple[Path, Path | None]] = []
         self._done: list[tuple[Path, Path | None]] = []

@@ -53,6 +53,28 @@ def list_(as_json: bool) -> None:
             click.echo(f"{title}: {entry['time']}  {entry.get('error') or 'passed'}")
 
 
+@command.command()
+@click.option(
+    "--from", "source", type=click.Path(exists=True, path_type=Path), help="A file, or the newest of a directory."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print what was seen as JSON.")
+def drill(source: Path | None, as_json: bool) -> None:
+    """Restore a backup into a scratch stack on free ports, count its rows, sign in, and remove it.
+
+    Without --from a backup is made for it. The running stack is not touched. The outcome is recorded; a failure calls
+    ALERT_HOOK.
+    """
+    from ops.backup.drilling import drill as run  # noqa: PLC0415
+    from ops.cli.bars import bars, interruptible  # noqa: PLC0415
+    from ops.cli.output import say  # noqa: PLC0415
+
+    with interruptible(), bars() as progress:
+        outcome = run(source, progress=progress, say=lambda text: click.echo(text, err=True))
+    checks = "\n".join(f"  {name:<12} {seen}" for name, seen in outcome["checks"].items())
+    where = f"of {outcome['archive']}" if source else "of a backup made for it"
+    say(as_json, f"the restore {where} works; {outcome['seconds']:.1f} s\n{checks}", **outcome)
+
+
 def _show(made: dict[str, Any], as_json: bool) -> None:
     from ops.cli.output import say  # noqa: PLC0415
 
