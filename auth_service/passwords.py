@@ -12,6 +12,7 @@ import unicodedata
 from base64 import b64encode
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from types import TracebackType
 from typing import ParamSpec, TypeVar
 
@@ -131,7 +132,9 @@ def _normal(password: str) -> str:
 def _be_nice() -> None:
     """Hashing gives way to requests. On Linux the priority belongs to the thread; elsewhere there is no such thing."""
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+        # A sandbox may forbid it: then hashing takes its turn like everything else, rather than not at all.
+        with suppress(PermissionError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
 
 def _unmatched(argon: argon2.PasswordHasher) -> str:

@@ -112,6 +112,17 @@ async def test_hashing_threads_are_nicer_than_the_loop():
     hasher.close()
 
 
+async def test_hashing_goes_on_where_priorities_must_not_be_changed(monkeypatch):
+    def refuse(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "setpriority", refuse)
+    hasher = cheap_hasher(threads=1)
+    with hasher.admit() as permit:
+        assert (await permit.hash("x")).startswith("$argon2id$")
+    hasher.close()
+
+
 def test_threads_are_shared_out_among_workers():
     cores = os.cpu_count() or 1
     assert threads_per_worker(1) == cores
