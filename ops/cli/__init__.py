@@ -23,6 +23,8 @@ _COMMANDS = {
     "backup": "Back up everything into one archive and read it back.",
     "front": "Print the configuration of nginx, Caddy or Traefik in front of the edge.",
     "restore": "Put a backup in the place of what there is.",
+    "start": "Migrate and run all services in one container.",
+    "smoke": "Use everything a stack offers once, and say whether it works.",
     "dev": "Start the stack and reload services when their source changes.",
     "serve": "Run one service in the foreground.",
 }

@@ -25,7 +25,8 @@ def create_roles(
 ) -> dict[str, str]:
     """Make `<prefix>_auth` and `<prefix>_core`, or renew their passwords and rights.
 
-    Safe to repeat, before and after migrate. `passwords` holds AUTH_DB_PASSWORD and CORE_DB_PASSWORD.
+    Safe to repeat, before and after migrate. `passwords` holds AUTH_DB_PASSWORD and CORE_DB_PASSWORD. Roles that are
+    there and are not this owner's to alter keep their passwords: an administrator made them (`ops/setup/server.py`).
     Returns AUTH_DATABASE_URL and CORE_DATABASE_URL, which are `service_url` (a pooler, perhaps; default `owner_url`)
     with the role's name and password.
     Raises MigrationFailed, when the owner may not create roles for one.
@@ -46,13 +47,19 @@ def create_roles(
 
 def _ensure_role(connection: Connection, role: str, password: str) -> None:
     name = sql.Identifier(role)
-    if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone():
+    is_there = connection.execute("SELECT rolcanlogin FROM pg_roles WHERE rolname = %s", (role,)).fetchone()
+    if not is_there:
         # Roles belong to the whole server, our lock to one database: another database's starter may be first.
         with suppress(psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation), connection.transaction():
             connection.execute(sql.SQL("CREATE ROLE {}").format(name))
     # The verifier is made here so that the password itself never reaches the server or its log (RFC 5803).
     verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
-    connection.execute(sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(name, verifier))
+    try:
+        with connection.transaction():
+            connection.execute(sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(name, verifier))
+    except psycopg.errors.InsufficientPrivilege:
+        if not (is_there and is_there[0]):
+            raise
 
 
 def _grant(connection: Connection, role: str, schema: str) -> None:

@@ -20,9 +20,14 @@ PUT_TOGETHER = {
     ("auth_service/migrations/auth_0001_accounts.py", "upgrade"): "a loop over constants of the file",
     ("auth_service/migrations/auth_0001_accounts.py", "downgrade"): "table names from a constant of the file",
     ("ops/backup/database.py", "_count"): "psycopg.sql quotes names from the catalogue",
+    ("ops/migrate/copying.py", "_create"): "psycopg.sql quotes names of databases, ours and the copied one's",
+    ("ops/migrate/copying.py", "_drop"): "psycopg.sql quotes the name of the copy",
+    ("ops/migrate/copying.py", "_make_extensions"): "psycopg.sql quotes names the copied database told",
+    ("ops/migrate/copying.py", "_value"): "runs the constants of its file",
     ("ops/migrate/database.py", "_ensure_schema"): "psycopg.sql quotes a name of ours",
     ("ops/migrate/roles.py", "_ensure_role"): "psycopg.sql quotes role and verifier",
     ("ops/migrate/roles.py", "_grant"): "psycopg.sql quotes the names in constant statements",
+    ("ops/setup/server.py", "_run"): "constant statements with quoted names of ours; they are printed too",
 }
 
 

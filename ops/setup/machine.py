@@ -1,0 +1,152 @@
+"""The machine that is set up, or a directory that stands for it. All that changes anything goes through here."""
+
+import grp
+import os
+import pwd
+import stat
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ops.stack.errors import StackError
+
+COMMAND_SECONDS_MAX = 600
+
+
+class Machine:
+    """Paths are those of the finished machine; with a `root` other than / they are taken below it.
+
+    is_real      programs of the machine may be run, users made, owners given: as root, over /
+    only_shows   nothing is changed; whatever would be, counts as changed
+    """
+
+    def __init__(self, root: Path = Path("/"), *, only_shows: bool = False) -> None:
+        self.root = root.absolute()
+        self.is_real = self.root == Path("/")
+        self.only_shows = only_shows
+
+    def at(self, path: str | Path) -> Path:
+        """Where it is now."""
+        return self.root / str(path).lstrip("/")
+
+    def read(self, path: str | Path) -> str | None:
+        """None when it is not there. Raises StackError."""
+        with _sentences(self.at(path)):
+            try:
+                return self.at(path).read_text()
+            except FileNotFoundError:
+                return None
+
+    def directory(self, path: str | Path, mode: int = 0o755, owner: str = "root", group: str = "root") -> bool:
+        """Whether something had to be done."""
+        there = self.at(path)
+        with _sentences(there):
+            if there.is_dir() and self._is_as(there, mode, owner, group):
+                return False
+            if not self.only_shows:
+                there.mkdir(parents=True, exist_ok=True)
+                self._give(there, mode, owner, group)
+            return True
+
+    def write(self, path: str | Path, text: str, mode: int = 0o644, owner: str = "root", group: str = "root") -> bool:
+        """Whole or not at all; whether something had to be done."""
+        there = self.at(path)
+        with _sentences(there):
+            if self.read(path) == text and self._is_as(there, mode, owner, group):
+                return False
+            if not self.only_shows:
+                there.parent.mkdir(parents=True, exist_ok=True)
+                aside = there.with_name(f".{there.name}.new")
+                aside.unlink(missing_ok=True)
+                with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                    file.write(text)
+                    file.flush()
+                    os.fsync(file.fileno())
+                self._give(aside, mode, owner, group)
+                aside.rename(there)
+            return True
+
+    def link(self, path: str | Path, target: str) -> bool:
+        """A symbolic link; one that leads elsewhere is left alone."""
+        there = self.at(path)
+        with _sentences(there):
+            if there.is_symlink() or there.exists():
+                return False
+            if not self.only_shows:
+                there.parent.mkdir(parents=True, exist_ok=True)
+                there.symlink_to(target)
+            return True
+
+    def run(self, *words: str | Path, text: str = "", seconds_max: float = COMMAND_SECONDS_MAX) -> str:
+        """A program's standard output; nothing is run where nothing may be changed. Raises StackError."""
+        if not self.is_real or self.only_shows:
+            return ""
+        return self.ask(*words, text=text, seconds_max=seconds_max)
+
+    def ask(self, *words: str | Path, text: str = "", seconds_max: float = COMMAND_SECONDS_MAX) -> str:
+        """The same, for a program that changes nothing."""
+        line = " ".join(str(word) for word in words)
+        try:
+            done = subprocess.run(
+                [str(word) for word in words],
+                input=text,
+                capture_output=True,
+                text=True,
+                timeout=seconds_max,
+                check=True,
+            )
+        except FileNotFoundError:
+            raise StackError(f"{words[0]} is not installed, and `{line}` needs it") from None
+        except subprocess.TimeoutExpired:
+            raise StackError(f"`{line}` did not end within {seconds_max:g} s") from None
+        except subprocess.CalledProcessError as error:
+            said = (error.stderr or error.stdout).strip().splitlines()
+            raise StackError(f"`{line}` failed: {' / '.join(said[-3:]) or f'status {error.returncode}'}") from None
+        return done.stdout
+
+    def succeeds(self, *words: str | Path) -> bool:
+        """Whether a program that changes nothing says yes."""
+        if not self.is_real:
+            return False
+        try:
+            self.ask(*words, seconds_max=60)
+        except StackError:
+            return False
+        return True
+
+    def has(self, path: str | Path) -> bool:
+        return self.at(path).exists()
+
+    def _is_as(self, path: Path, mode: int, owner: str, group: str) -> bool:
+        found = path.stat()
+        return stat.S_IMODE(found.st_mode) == mode and (
+            not self.is_real or (found.st_uid, found.st_gid) == (_uid(owner), _gid(group))
+        )
+
+    def _give(self, path: Path, mode: int, owner: str, group: str) -> None:
+        if self.is_real:
+            os.chown(path, _uid(owner), _gid(group))
+        path.chmod(mode)
+
+
+def _uid(name: str) -> int:
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError:
+        return -1  # not yet, while only showing
+
+
+def _gid(name: str) -> int:
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        return -1
+
+
+@contextmanager
+def _sentences(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StackError(f"{error.filename or path} cannot be set up: {error.strerror}") from None
