@@ -19,6 +19,7 @@ LOCK_SECONDS = 60.0
 LOCK_TIMEOUT = "10s"
 STATEMENT_TIMEOUT = "10min"
 CONNECT_SECONDS = 10
+_POOLER_TRIES = 5  # other clients of a busy pooler may get in between
 
 
 class MigrationFailed(Exception):
@@ -35,9 +36,11 @@ def owner(
 ) -> Iterator[Connection]:
     """An autocommit connection that alone may change the schema, with time-outs set and the schemas made.
 
-    Raises MigrationFailed when the database cannot be reached or another migration holds it for `lock_seconds`.
+    Raises MigrationFailed when the database cannot be reached, is behind a transaction pooler, or another migration
+    holds it for `lock_seconds`.
     """
     with _connect(database_url) as connection:
+        _refuse_transaction_pooler(connection, database_url)
         connection.execute("SELECT set_config('lock_timeout', %s, false)", (lock_timeout,))
         connection.execute("SELECT set_config('statement_timeout', %s, false)", (statement_timeout,))
         _take_lock(connection, lock_seconds)
@@ -62,11 +65,38 @@ def said(error: BaseException) -> str:
 @contextmanager
 def _connect(database_url: str) -> Iterator[Connection]:
     try:
-        connection = psycopg.connect(database_url, autocommit=True, connect_timeout=CONNECT_SECONDS)
+        connection = psycopg.connect(
+            database_url, autocommit=True, connect_timeout=CONNECT_SECONDS, prepare_threshold=None
+        )
     except psycopg.Error as error:
         raise MigrationFailed(f"the database{_address(database_url)} cannot be reached: {said(error)}") from error
     with connection:
         yield connection
+
+
+def _refuse_transaction_pooler(connection: Connection, database_url: str) -> None:
+    """Through one, our lock would stay behind in a server process that serves others next, and so would the time-outs.
+
+    A pooler makes up the process number that a connection is told at its start. Proxies in front of a single session do
+    so too; only a transaction pooler lets one server process serve two connections in turn.
+    """
+    if _backend(connection) == connection.info.backend_pid:
+        return
+    with _connect(database_url) as other:
+        for _ in range(_POOLER_TRIES):
+            before = _backend(connection)
+            with other.transaction():
+                is_shared = _backend(other) == before
+            if is_shared:
+                raise MigrationFailed(
+                    f"the database{_address(database_url)} is behind a transaction pooler, and migrations need a "
+                    "direct connection: set MIGRATE_DATABASE_URL to one, and DATABASE_POOLER=transaction for the services"
+                )
+
+
+def _backend(connection: Connection) -> int | None:
+    row = connection.execute("SELECT pg_backend_pid()").fetchone()
+    return row[0] if row else None
 
 
 def _address(database_url: str) -> str:

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from alembic.operations import Operations
-from alembic.runtime.migration import MigrationContext, MigrationStep, RevisionStep
+from alembic.runtime.migration import MigrationContext, MigrationInfo, MigrationStep, RevisionStep
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
@@ -35,6 +35,7 @@ def migrate(
     lock_seconds: float = LOCK_SECONDS,
     lock_timeout: str = LOCK_TIMEOUT,
     statement_timeout: str = STATEMENT_TIMEOUT,
+    observer: "Observer | None" = None,
 ) -> list[str]:
     """Upgrade auth, core and the enabled modules to their heads; the revisions applied, in order.
 
@@ -55,7 +56,7 @@ def migrate(
     with owner(
         database_url, lock_seconds=lock_seconds, lock_timeout=lock_timeout, statement_timeout=statement_timeout
     ) as connection:
-        return _run(connection, folders, plan)
+        return _run(connection, folders, plan, observer)
 
 
 def downgrade(
@@ -80,7 +81,19 @@ class _KnownHeads(MigrationContext):
         return tuple(head for head in super().get_current_heads() if head in known)
 
 
-def _run(connection: Connection, folders: Mapping[str, Path], plan: Plan) -> list[str]:
+class Observer(Protocol):
+    """Watches each migration from inside."""
+
+    def begins(self, revision: str) -> None:
+        """Its transaction is about to begin."""
+
+    def has_run(self, revision: str, connection: Connection) -> None:
+        """It is about to be committed; `connection` is in its transaction and holds its locks."""
+
+
+def _run(
+    connection: Connection, folders: Mapping[str, Path], plan: Plan, observer: Observer | None = None
+) -> list[str]:
     """Every failure becomes one sentence here: a migration is a file of anybody's making and may raise anything."""
     done: list[str] = []
     doing = "the migrations cannot be planned"
@@ -89,11 +102,13 @@ def _run(connection: Connection, folders: Mapping[str, Path], plan: Plan) -> lis
         nonlocal doing
         for step in plan(cast("ScriptDirectory", context.script), heads):
             doing = f"migration {step.revision.revision} failed"
+            if observer:
+                observer.begins(step.revision.revision)
             yield step
             done.append(step.revision.revision)
 
     try:
-        _execute(connection, _scripts(folders), steps)
+        _execute(connection, _scripts(folders), steps, observer)
     except Exception as error:
         raise MigrationFailed(f"{doing}: {said(error)}") from error
     return done
@@ -109,8 +124,18 @@ def _labels(script: ScriptDirectory, head: str) -> set[str]:
     return set(script.get_revision(head).branch_labels)
 
 
-def _execute(connection: Connection, script: ScriptDirectory, steps: Callable[..., Iterable[RevisionStep]]) -> None:
+def _execute(
+    connection: Connection,
+    script: ScriptDirectory,
+    steps: Callable[..., Iterable[RevisionStep]],
+    observer: Observer | None,
+) -> None:
     """What Alembic's env.py does elsewhere, without files of configuration."""
+
+    def has_run(step: MigrationInfo, **_: object) -> None:
+        assert observer
+        observer.has_run(str(step.up_revision_id), connection)
+
     connection.autocommit = False
     engine = create_engine("postgresql+psycopg://", creator=lambda: connection, poolclass=NullPool)
     options: dict[str, Any] = {
@@ -118,6 +143,7 @@ def _execute(connection: Connection, script: ScriptDirectory, steps: Callable[..
         "script": script,
         "version_table_schema": VERSION_SCHEMA,
         "transaction_per_migration": True,
+        "on_version_apply": (has_run,) if observer else (),
     }
     with engine.connect() as wrapped:
         context = _KnownHeads(wrapped.dialect, wrapped, options)

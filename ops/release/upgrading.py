@@ -6,7 +6,6 @@ schema anyway and a failing one then ends the matter; auth and core are replaced
 """
 
 import re
-import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from ops.interrupts import interruptible, undisturbed
 from ops.release import record
 from ops.release.children import Commands
 from ops.release.home import Home, Release, ReleaseError, activate, prune
@@ -169,7 +169,7 @@ class Upgrade:
             activate(release)
             self._replace(wanted, release, verifier, tried)
         except (ReleaseError, KeyboardInterrupt) as error:
-            with _undisturbed():
+            with undisturbed():
                 self._go_back(fallback, outcome, verifier, tried, str(error) or "interrupted")
             return
         outcome.result, outcome.running = "upgraded", release.name
@@ -221,7 +221,7 @@ class Upgrade:
     def _recorded(self, outcome: Outcome) -> Iterator[None]:
         """Whatever ends it goes into the record; what failed before the switch becomes an outcome."""
         try:
-            with _interruptible():
+            with interruptible():
                 yield
         except (ReleaseError, KeyboardInterrupt) as error:
             reason = "; ".join(str(error).splitlines()) or "interrupted"
@@ -245,27 +245,3 @@ def _order(version: str) -> tuple[tuple[int, ...], bool]:
     """By numbers; 1.0rc1 comes before 1.0. What follows a `+` does not count."""
     numbers, rest = re.fullmatch(r"([0-9.]*)([^+]*).*", version, re.DOTALL).groups()  # type: ignore[union-attr]
     return tuple(int(part) for part in numbers.split(".") if part), not re.match(r"[-_]?(a|b|rc|dev|alpha|beta)", rest)
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """A service manager or a closed terminal ends us in the same orderly way as Ctrl-C."""
-    numbers = (signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Going back must not be cut short by a second Ctrl-C."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -16,7 +16,7 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 from ops.stack.errors import StackError
-from ops.stack.place import MODULES
+from ops.stack.place import MODULES, Place
 
 _FAULT = re.compile(r"([A-Z][A-Z0-9_]+):? (.+)")
 
@@ -38,14 +38,19 @@ def check() -> dict[str, Any]:
 
 def migrate(owner_url: str) -> list[str]:
     """Everything shipped, enabled or not (a disabled module forgets deleted users too), and the third-party modules."""
+    from ops import migrate as migrations  # noqa: PLC0415 - slow; meanwhile the servers start
+
+    return migrations.migrate(owner_url, modules=every_module())
+
+
+def every_module() -> Sequence[str]:
+    """Names as in MODULES of all whose tables are kept up to date."""
     from pydantic import TypeAdapter  # noqa: PLC0415
 
     from common.settings import CommaList, variable  # noqa: PLC0415
     from core_service import modules  # noqa: PLC0415
-    from ops import migrate as migrations  # noqa: PLC0415 - slow; meanwhile the servers start
 
-    named = TypeAdapter(CommaList).validate_python(variable("MODULES") or "")
-    return migrations.migrate(owner_url, modules=modules.everything(named))
+    return list(modules.everything(TypeAdapter(CommaList).validate_python(variable("MODULES") or "")))
 
 
 def make_roles(owner_url: str, service_url: str | None, passwords: Mapping[str, str]) -> dict[str, str]:
@@ -54,6 +59,21 @@ def make_roles(owner_url: str, service_url: str | None, passwords: Mapping[str, 
 
     prefix = urlsplit(owner_url).path.strip("/") or "gatehouse"
     return create_roles(owner_url, passwords, service_url=service_url, prefix=prefix)
+
+
+def keep_urls(place: Place, role_urls: Mapping[str, str]) -> list[str]:
+    """Keeps the services' URLs in `secrets/`, where they read them when nobody composes their environment.
+
+    Those that are set anywhere already stay. The names of those kept.
+    """
+    from common.settings import variable  # noqa: PLC0415
+    from ops.docker.files import write  # noqa: PLC0415
+
+    missing = {name: url for name, url in role_urls.items() if not variable(name)}
+    for name, url in missing.items():
+        (place.var / "secrets").mkdir(mode=0o700, exist_ok=True)
+        write(place.var / "secrets" / name, url + "\n")
+    return list(missing)
 
 
 def make_admin(database_url: str, email: str, pepper: str) -> dict[str, str] | None:
