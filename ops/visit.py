@@ -13,15 +13,41 @@ from urllib.parse import urlsplit
 
 _BODY_BYTES_MAX = 1 << 16
 _DAY_SECONDS = 86_400
+_DUE_SECONDS = 14 * _DAY_SECONDS
 
 Result = TypeVar("Result")
+
+
+class Certificate(NamedTuple):
+    """How long it is valid, in Unix seconds."""
+
+    since: float
+    until: float
+
+    @property
+    def days_left(self) -> int:
+        """Whole days; negative once it has expired."""
+        return math.floor((self.until - time.time()) / _DAY_SECONDS)
+
+    @property
+    def is_due(self) -> bool:
+        """Renewal should have happened: 14 days are left, or a sixth of the life of one that lives shortly.
+
+        Who renews by itself does so with a third left, so nothing is said while all is well.
+        """
+        return self.until - time.time() < min(_DUE_SECONDS, (self.until - self.since) / 6)
+
+    @property
+    def left(self) -> str:
+        """`9 days`, or hours where it is not one."""
+        return f"{self.days_left} days" if self.days_left else f"{(self.until - time.time()) / 3600:.0f} hours"
 
 
 class Visit(NamedTuple):
     """`status` is 0 when nothing answered as HTTP does, and `problem` says why.
 
     headers             by lower-case name
-    certificate_until   Unix seconds at which the server's certificate expires; None without TLS
+    certificate         of the server; None without TLS
     """
 
     status: int
@@ -29,7 +55,7 @@ class Visit(NamedTuple):
     body: bytes = b""
     seconds: float = 0.0
     problem: str = ""
-    certificate_until: float | None = None
+    certificate: Certificate | None = None
 
     @property
     def milliseconds(self) -> int:
@@ -43,12 +69,6 @@ class Visit(NamedTuple):
         except ValueError:
             return {}
         return found if isinstance(found, dict) else {}
-
-    def certificate_days(self) -> int | None:
-        """Whole days that are left; negative once it has expired."""
-        if self.certificate_until is None:
-            return None
-        return math.floor((self.certificate_until - time.time()) / _DAY_SECONDS)
 
 
 def visit(
@@ -117,9 +137,9 @@ def _connect(host: str, port: int, timeout: float) -> socket.socket:
 
 def _ask(connection: http.client.HTTPConnection, path: str, headers: Mapping[str, str]) -> Visit:
     connection.request("GET", path, headers={"User-Agent": "gatehouse", **headers})
-    until = None
-    if isinstance(connection.sock, ssl.SSLSocket) and (certificate := connection.sock.getpeercert()):
-        until = float(ssl.cert_time_to_seconds(str(certificate["notAfter"])))
+    certificate = None
+    if isinstance(connection.sock, ssl.SSLSocket) and (found := connection.sock.getpeercert()):
+        certificate = Certificate(*(float(ssl.cert_time_to_seconds(str(found[n]))) for n in ("notBefore", "notAfter")))
     response = connection.getresponse()
     named = {name.lower(): value for name, value in response.getheaders()}
-    return Visit(response.status, named, response.read(_BODY_BYTES_MAX), certificate_until=until)
+    return Visit(response.status, named, response.read(_BODY_BYTES_MAX), certificate=certificate)

@@ -18,7 +18,8 @@ def command(url: str | None, restart: bool, timeout: float, as_json: bool) -> No
     """Ask for health once, write a line to the log `probe`, and alert when that changes; exit status 1 unless 200.
 
     ALERT_HOOK is called when a problem begins, once a day while it lasts, and when it is over; also for a certificate
-    of PUBLIC_URL with less than 14 days left. Without systemd's timer, cron does it:
+    of PUBLIC_URL with less than 14 days left (a sixth of its life, if that is shorter). Without systemd's timer, cron
+    does it:
 
     */5 * * * *  /usr/local/bin/gatehouse probe >/dev/null
     """

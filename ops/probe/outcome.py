@@ -16,7 +16,6 @@ from ops.stack.place import Place
 from ops.stack.probe import unhealthy
 from ops.visit import Visit, visit
 
-CERTIFICATE_DAYS_MIN = 14
 _AFTER_RESTART_SECONDS = 30
 _POLL_SECONDS = 0.5
 
@@ -98,11 +97,12 @@ def _judge_certificate(outcome: Outcome, found: Visit, timeout: float, environ: 
         found = visit(public, timeout=timeout)
     else:
         return
-    outcome.certificate_days = found.certificate_days()
     if found.problem.startswith("the certificate"):
         outcome.certificate_problem = f"{public}: {found.problem}"
-    elif outcome.certificate_days is not None and outcome.certificate_days < CERTIFICATE_DAYS_MIN:
-        outcome.certificate_problem = f"the certificate of {public} expires in {outcome.certificate_days} days"
+    elif found.certificate is not None:
+        outcome.certificate_days = found.certificate.days_left
+        if found.certificate.is_due:
+            outcome.certificate_problem = f"the certificate of {public} expires in {found.certificate.left}"
 
 
 def _look_behind(

@@ -35,14 +35,14 @@ class Authority:
         )
         self.bundle.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, *names: str, days: float = 60) -> Path:
+    def issue(self, *names: str, days: float = 60, since_days: float = 90) -> Path:
         """A file with certificate and key, valid for so many days from now; expired where that is negative."""
         now = datetime.datetime.now(datetime.UTC)
         key = ec.generate_private_key(ec.SECP256R1())
         until = now + datetime.timedelta(days=days, minutes=5)
         kinds = [x509.IPAddress(ipaddress.ip_address(n)) if n[0].isdigit() else x509.DNSName(n) for n in names]
         certificate = (
-            self._builder(x509.Name([]), key, now - datetime.timedelta(days=90), until)
+            self._builder(x509.Name([]), key, now - datetime.timedelta(days=since_days), until)
             .add_extension(x509.SubjectAlternativeName(kinds), critical=True)
             .sign(self._key, hashes.SHA256())
         )

@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator
 
 from ops.stack.doctor import Finding
 from ops.stack.doctor.production.host import CONNECT_SECONDS, Host, is_open
-from ops.visit import Visit, visit
+from ops.visit import Certificate, Visit, visit
 
-CERTIFICATE_DAYS_MIN = 14
 HEADERS = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
@@ -46,20 +45,20 @@ def _ask(host: Host, name: str, address: str, *, path: str = "/health", scheme: 
 
 
 def _certificates(host: Host, targets: dict[str, str]) -> Finding:
-    days: list[int] = []
+    left: list[Certificate] = []
 
     def fault(name: str, address: str) -> str:
         found = _ask(host, name, address)
-        left = found.certificate_days()
-        if found.status != 200 or left is None:
+        if found.status != 200 or found.certificate is None:
             return found.problem or f"/health answers {found.status}"
-        days.append(left)
-        return f"expires in {left} days" if left < CERTIFICATE_DAYS_MIN else ""
+        left.append(found.certificate)
+        return f"expires in {found.certificate.left}" if found.certificate.is_due else ""
 
     fix = "renew it, and look at why that did not happen by itself (DNS, port 80, the proxy's log)"
     finding = _gathered("HTTPS", targets, fault, fix, "")
     if finding.state == "ok":
-        return finding._replace(detail=f"{', '.join(targets)}: valid certificates, {min(days)} days left at least")
+        soonest = min(left, key=lambda certificate: certificate.until)
+        return finding._replace(detail=f"{', '.join(targets)}: valid certificates, {soonest.left} left at least")
     return finding
 
 
