@@ -21,7 +21,7 @@ COPY ops ./ops
 # Editable: the environment finds the code in /app, copied there or mounted over it.
 RUN pip --python /opt/venv/bin/python install --no-cache-dir --disable-pip-version-check \
         --no-deps --no-build-isolation --editable . \
-    && rm -rf build *.egg-info \
+    && rm -rf build ./*.egg-info \
     && python -m compileall -q . \
     # Whatever the umask of the checkout was.
     && chmod -R a+rX .
@@ -30,26 +30,24 @@ FROM python:3.13-slim AS base
 RUN groupadd --gid 1000 gatehouse \
     && useradd --uid 1000 --gid 1000 --no-create-home --home-dir /var/lib/gatehouse --shell /usr/sbin/nologin gatehouse \
     # A new named volume takes owner and mode from what it is mounted over.
-    && install -d -o gatehouse -g gatehouse -m 0700 /var/lib/gatehouse \
-    && install -d -o gatehouse -g gatehouse -m 0755 /var/lib/gatehouse-servers
+    && install -d -o gatehouse -g gatehouse -m 0700 /var/lib/gatehouse /var/lib/gatehouse/secrets /var/lib/gatehouse/backups \
+    && install -d -o gatehouse -g gatehouse -m 0755 /var/lib/gatehouse-servers /var/lib/gatehouse-front
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /app /app
 WORKDIR /app
+# Auth and core stay on loopback, for whoever runs all three in one container; a container for each says otherwise.
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
     GATEHOUSE_VAR=/var/lib/gatehouse \
-    EDGE_HOST=0.0.0.0 \
-    AUTH_HOST=0.0.0.0 \
-    CORE_HOST=0.0.0.0 \
-    HEALTHCHECK_URL=http://127.0.0.1:8080/health
+    EDGE_HOST=0.0.0.0
 USER 1000:1000
+# Asks HEALTHCHECK_URL, or the edge on its port.
 HEALTHCHECK --interval=30s --timeout=10s --start-period=5s --retries=3 \
     CMD ["python", "-I", "-S", "/app/ops/docker/probe.py"]
 CMD ["python", "-m", "edge"]
 
 FROM base AS development
-# The mounted source is read-only.
-ENV PYTHONDONTWRITEBYTECODE=1
 CMD ["gatehouse", "serve", "edge", "--reload"]
 
 FROM base AS runtime

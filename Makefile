@@ -11,7 +11,7 @@ INSTALL = @command -v $(PYTHON) >/dev/null || \
 	$(PYTHON) -c 'import sys; found = sys.version_info[:2]; found < (3, 11) and sys.exit("error: this is Python %d.%d; \
 	install 3.11 or newer, or name one: make PYTHON=/path/to/python3" % found)' && $(PYTHON) ops/install.py
 
-.PHONY: help run dev test check fmt lint types imports audit bench load compose-check host-check lock clean venv venv-dev
+.PHONY: help run dev test check fmt lint types imports audit bench load compose-check prod-check smoke host-check lock clean venv venv-dev
 .DEFAULT_GOAL := help
 
 help:  ## List these targets
@@ -58,6 +58,12 @@ compose-check: venv  ## Run docker-compose.yml for real: up, a journey, down, up
 
 host-check: venv  ## Follow DEPLOYMENT.md on a fresh Debian machine, in a container (BASE=image, AUTHORITIES=bundle)
 	@exec $(BIN)/python -m ops.host.check $(if $(BASE),--base $(BASE)) $(if $(AUTHORITIES),--authorities $(AUTHORITIES))
+
+prod-check: venv  ## Run docker-compose.prod.yml for real: TLS, a journey, failures, a backup, data still there
+	@exec $(BIN)/python -m ops.docker.production
+
+smoke: venv  ## Use everything a running stack offers once: make smoke URL=https://api.example.com
+	@exec $(BIN)/gatehouse smoke $(if $(URL),--url $(URL))
 
 lock: venv-dev  ## Choose versions again and write requirements*.lock, for Python 3.11 to 3.13 on every platform
 	@$(BIN)/python -m venv .venv/lock && .venv/lock/bin/pip install --quiet --disable-pip-version-check uv

@@ -5,15 +5,18 @@ sizes, errors. A front only speaks for itself where the edge cannot (it is down,
 unknown), and then in the same envelope with the same headers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import pydantic
 
-from common import errors
+from common import errors, settings
 from common.errors import ApiError
+from common.settings import SettingsError
+from edge.settings import EdgeSettings
 
 TEMPLATES = {
     "nginx": "nginx/site.conf.j2",
@@ -36,6 +39,7 @@ _ERRORS: tuple[type[ApiError], ...] = (
     errors.ServiceUnavailable,
     errors.GatewayTimeout,
 )
+_SETTINGS = ("DOMAINS", "EDGE_PORT", "PORT", "API_PORT", *(f"DOMAIN{number}" for number in range(1, 6)))
 _HTTP2_DIRECTIVE_SINCE = (1, 25, 1)
 
 
@@ -92,6 +96,18 @@ def render(template: str, front: Front, **more: Any) -> str:
     environment.filters["traefik_rule"] = _traefik_rule
     text = environment.get_template(TEMPLATES.get(template, template))
     return text.render(front=front, errors=_ERRORS, certificate_name=certificate_name, **more)
+
+
+def served(environ: Mapping[str, str] | None = None) -> EdgeSettings:
+    """What the edge's settings say of hosts and ports; whatever else they lack is no concern here.
+
+    Raises SettingsError.
+    """
+    found = {name: value for name in _SETTINGS if (value := settings.variable(name, environ))}
+    try:
+        return EdgeSettings.model_validate(found)
+    except pydantic.ValidationError as error:
+        raise SettingsError("; ".join(f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors())) from None
 
 
 def certificate_name(domain: str) -> str:

@@ -43,11 +43,11 @@ def command(
     """
     from ops.front import render  # noqa: PLC0415
 
-    served, port = _settings()
+    hosts, port = _settings()
     if certificates is None:
         certificates = _DEFAULTS.certificates if kind == "nginx" else ""
     front = Front(
-        domains=domains or served,
+        domains=domains or hosts,
         upstream=upstream or f"127.0.0.1:{port}",
         certificates=certificates,
         email=email,
@@ -63,16 +63,13 @@ def command(
 
 def _settings() -> tuple[tuple[str, ...], int]:
     """The hosts and the port of the edge. Raises StackError for settings that cannot be read."""
-    from common import settings  # noqa: PLC0415
-    from edge.settings import EdgeSettings  # noqa: PLC0415
+    from common.settings import SettingsError  # noqa: PLC0415
+    from ops.front import served  # noqa: PLC0415
     from ops.stack.errors import StackError  # noqa: PLC0415
 
     try:
-        # Only what is needed: a secret that is missing here is no reason to say no.
-        names = ("DOMAINS", "EDGE_PORT", "PORT", "API_PORT", *(f"DOMAIN{number}" for number in range(1, 6)))
-        found = {name: value for name in names if (value := settings.variable(name))}
-        read = EdgeSettings.model_validate(found)
-    except (settings.SettingsError, ValueError) as error:
+        read = served()
+    except SettingsError as error:
         raise StackError(str(error)) from None
     return read.hosts, read.edge_port
 

@@ -1,6 +1,11 @@
-"""`python -m ops.docker.bootstrap`: the second one-shot of the compose stack. Migrations, roles, the first admin."""
+"""`python -m ops.docker.bootstrap`: the second one-shot of the compose stacks. Migrations, roles, the first admin.
 
+With `--check` the settings of all services are checked first (`gatehouse start`).
+"""
+
+import os
 import sys
+from collections.abc import Mapping
 
 from common.settings import SettingsError, variable
 from ops.docker.files import write
@@ -18,20 +23,29 @@ def bootstrap(found: Configuration, url: str) -> list[str]:
     Raises StackError or MigrationFailed.
     """
     if found.owner_url is None:
-        raise StackError("MIGRATE_DATABASE_URL must be set: ops.docker.setup writes it")
+        raise StackError("MIGRATE_DATABASE_URL must be set (or DATABASE_URL); in the compose stacks `setup` writes it")
     secrets = found.secrets()
     applied = prepare.migrate(found.owner_url)
-    roles = prepare.make_roles(found.owner_url, None, {name: secrets[name] for name in _ROLE_PASSWORDS})
-    for name, role_url in roles.items():
-        write(found.place.var / "secrets" / name, role_url + "\n")
+    done = [f"migrations: {', '.join(applied)} applied" if applied else "migrations: up to date"]
+    roles = _make_roles(found, secrets)
+    if found.is_production:
+        return [*done, "the first admin is made by `gatehouse setup admin`, in a container of this stack"]
     admin = prepare.make_admin(roles["AUTH_DATABASE_URL"], found.admin_email, secrets["KEY_PEPPER"])
     if admin is not None:
         credentials.hold(found.place, admin)
     known, _ = credentials.publish(found.place, url)
-    return [
-        f"migrations: {', '.join(applied)} applied" if applied else "migrations: up to date",
-        *([] if known is None else _introduction(found, url)),
-    ]
+    return [*done, *([] if known is None else _introduction(found, url))]
+
+
+def _make_roles(found: Configuration, secrets: Mapping[str, str]) -> dict[str, str]:
+    """Each service's URL, kept where it reads it. With DATABASE_URL alone one role does everything."""
+    if not found.has_owner:
+        return {"AUTH_DATABASE_URL": found.owner_url or ""}
+    passwords = {name: secrets[name] for name in _ROLE_PASSWORDS}
+    roles = prepare.make_roles(found.owner_url or "", found.database_url, passwords)
+    for name, role_url in roles.items():
+        write(found.place.var / "secrets" / name, role_url + "\n")
+    return roles
 
 
 def _introduction(found: Configuration, url: str) -> list[str]:
@@ -43,13 +57,27 @@ def _introduction(found: Configuration, url: str) -> list[str]:
     ]
 
 
+def check(found: Configuration) -> None:
+    """Raises StackError naming every fault of every service's settings at once."""
+    if found.owner_url and not found.database_url:
+        os.environ["DATABASE_URL"] = found.owner_url  # the services' own URLs are made with their roles
+    faults = {**prepare.check()["faults"], **found.faults}
+    if faults:
+        raise StackError("\n".join(f"{name}: {text}" if text else name for name, text in faults.items()))
+
+
 def main() -> int:
     """The process's exit status."""
     try:
-        for line in bootstrap(configuration.read(), variable("PUBLIC_URL") or "http://localhost:8080"):
+        found = configuration.read()
+        if "--check" in sys.argv[1:]:
+            check(found)
+        found.place.prepare()
+        for line in bootstrap(found, variable("PUBLIC_URL") or "http://localhost:8080"):
             print(line)
     except (StackError, SettingsError, MigrationFailed, OSError) as error:
-        sys.stderr.write(f"bootstrap: {error}\n")
+        for line in str(error).splitlines():
+            sys.stderr.write(f"bootstrap: {line}\n")
         return 1
     return 0
 

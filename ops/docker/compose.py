@@ -18,10 +18,11 @@ class ComposeError(Exception):
 
 
 class Compose:
-    """One project of ROOT's docker-compose.yml; `environ` is added to ours."""
+    """One project of compose files in ROOT; `environ` is added to ours."""
 
-    def __init__(self, project: str, environ: Mapping[str, str]) -> None:
-        self._command = (*find(), "--project-name", project, "--project-directory", str(ROOT))
+    def __init__(self, project: str, environ: Mapping[str, str], *files: str) -> None:
+        named = [word for file in files or ("docker-compose.yml",) for word in ("--file", str(ROOT / file))]
+        self._command = (*find(), "--project-name", project, "--project-directory", str(ROOT), *named)
         self._environ = {**os.environ, **environ}
 
     def run(self, *words: str, seconds: float = _ASK_SECONDS) -> str:

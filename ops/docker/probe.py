@@ -1,11 +1,14 @@
 """The image's health check: exit status 0 when HEALTHCHECK_URL answers 200 in time, else 1 and the reason.
 
+Without HEALTHCHECK_URL it asks the edge whether it lives, on the port that the platform gave it.
+
 `docker inspect` shows what it prints. Standard library only: it runs every few seconds and must start fast.
 """
 
 import http.client
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import closing
 from urllib.parse import urlsplit
 
@@ -26,7 +29,13 @@ def probe(url: str, seconds: float = _SECONDS) -> str | None:
     return None if response.status == 200 else f"{url} answered {response.status}: {body.decode(errors='replace')}"
 
 
+def wanted(environ: Mapping[str, str]) -> str:
+    """The URL to ask."""
+    port = environ.get("EDGE_PORT") or environ.get("PORT") or environ.get("API_PORT") or "8080"
+    return environ.get("HEALTHCHECK_URL") or f"http://127.0.0.1:{port}/health"
+
+
 if __name__ == "__main__":
-    reason = probe(os.environ["HEALTHCHECK_URL"])
+    reason = probe(wanted(os.environ))
     print(reason or "healthy")
     sys.exit(1 if reason else 0)

@@ -25,7 +25,7 @@ class Configuration:
     """`database_url` and `redis_url` are None where the embedded servers are used.
 
     owner_url     who migrates: MIGRATE_DATABASE_URL, else DATABASE_URL; None when embedded
-    has_owner     MIGRATE_DATABASE_URL is set, so each service gets a role of its own
+    has_owner     MIGRATE_DATABASE_URL is set, and not for the pooler's sake alone: each service gets a role of its own
     faults        variable → what is wrong with it
     """
 
@@ -52,10 +52,13 @@ class Configuration:
         wanted = {"DATABASE_URL": self.uses_embedded_postgres, "REDIS_URL": self.uses_embedded_valkey}
         return {name: PLACEHOLDERS[name] for name, missing in wanted.items() if missing and name not in self.faults}
 
-    def secrets(self) -> dict[str, str]:
-        """Every secret by name; in development what is missing is made, in production nothing. Raises StackError."""
+    def secrets(self, *, makes: bool = False) -> dict[str, str]:
+        """Every secret by name; in development what is missing is made, in production only where `makes` says so.
+
+        Raises StackError.
+        """
         try:
-            if self.is_production:
+            if self.is_production and not makes:
                 return self._found(secrets.NAMES)
             return secrets.ensure(self.place.var, self._given(), dotenv=self._found(secrets.NAMES))
         except (SecretsError, SettingsError) as error:
@@ -105,7 +108,7 @@ def read(environ: Mapping[str, str] | None = None) -> Configuration:
         database_url=database,
         redis_url=reader.get("REDIS_URL"),
         owner_url=migrating or database,
-        has_owner=migrating is not None,
+        has_owner=migrating is not None and not _is_one_role(database, migrating, reader.get("DATABASE_POOLER")),
         admin_email=reader.get("ADMIN_EMAIL") or ADMIN_EMAIL,
         faults=reader.faults,
     )
@@ -122,6 +125,20 @@ def where(url: str, default_port: int) -> str:
         return f"{parts.hostname or parts.path or 'localhost'}:{parts.port or default_port}"
     except ValueError:
         return "its URL"
+
+
+def _is_one_role(database: str | None, migrating: str, pooler: str | None) -> bool:
+    """The same user on two ways, through a pooler and directly: a pooler does not know of roles that we make.
+
+    Some poolers want `user.tenant` where the server itself wants `user`.
+    """
+    if database is None or pooler not in ("transaction", "session"):
+        return False
+    try:
+        user, owner = urlsplit(database).username, urlsplit(migrating).username
+    except ValueError:
+        return False
+    return user is not None and owner is not None and user.partition(".")[0] == owner.partition(".")[0]
 
 
 def _database_faults(configuration: Configuration, reader: _Reader) -> dict[str, str]:

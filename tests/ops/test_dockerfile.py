@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-from ops.docker.probe import probe
+from ops.docker.probe import probe, wanted
 from tests.ops.answering import answering
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -98,6 +98,23 @@ def test_only_a_200_is_healthy(instructions: list[Instruction], status: int, exi
         done = subprocess.run(words, env=environ, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == exit_status, done.stdout + done.stderr
     assert done.stdout.strip() == "healthy" if status == 200 else f"answered {status}" in done.stdout
+
+
+def test_the_platforms_port_is_the_one_that_is_asked() -> None:
+    assert wanted({}) == "http://127.0.0.1:8080/health"
+    assert wanted({"PORT": "10000"}) == "http://127.0.0.1:10000/health"
+    assert wanted({"PORT": "10000", "EDGE_PORT": "9000"}) == "http://127.0.0.1:9000/health"
+    assert wanted({"PORT": "10000", "HEALTHCHECK_URL": "http://127.0.0.1:8081/x"}) == "http://127.0.0.1:8081/x"
+
+
+def test_hadolint_has_nothing_to_say() -> None:
+    hadolint = Path(sys.executable).with_name("hadolint")
+    done = subprocess.run([hadolint, ROOT / "Dockerfile"], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
+
+
+def test_auth_and_core_are_not_opened_to_the_world_by_the_image(instructions: list[Instruction]) -> None:
+    assert not any("AUTH_HOST" in rest or "CORE_HOST" in rest for rest in rest_of(instructions, "ENV"))
 
 
 def test_a_server_that_hangs_is_unhealthy() -> None:
