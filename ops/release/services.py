@@ -64,6 +64,10 @@ class Systemd:
 
     title = "systemd"
 
+    def __init__(self, seconds: float = SECONDS_MAX) -> None:
+        """`seconds` is how long a reload may take."""
+        self._seconds = seconds
+
     def check(self) -> None:
         states = {unit: _systemctl("show", "--property=ActiveState", "--value", unit) for unit in UNITS.values()}
         if away := [f"{unit} is {state or 'unknown'}" for unit, state in states.items() if state != "active"]:
@@ -73,13 +77,13 @@ class Systemd:
         unit = UNITS[service]
         before, _ = self._last_reload(unit)
         _systemctl("reload", unit)
-        deadline = time.monotonic() + SECONDS_MAX
+        deadline = time.monotonic() + self._seconds
         while True:
             number, how = self._last_reload(unit)
             if number > before:
                 break
             if time.monotonic() > deadline:
-                raise ReleaseError(f"{unit} has not reloaded after {SECONDS_MAX:g} s; see journalctl -u {unit}")
+                raise ReleaseError(f"{unit} has not reloaded after {self._seconds:g} s; see journalctl -u {unit}")
             time.sleep(_POLL_SECONDS)
         if not how.startswith("ready"):
             raise ReleaseError(f"{service}: {how}; see journalctl -u {unit} and `gatehouse logs {service}`")
@@ -102,11 +106,11 @@ class Stopped:
         del service  # the protocol's signature
 
 
-def find(place: Place, home: Home) -> Services:
+def find(place: Place, home: Home, *, systemd: Path = Path("/run/systemd/system")) -> Services:
     """Whatever runs the services over this state directory."""
     if place.holder() is not None:
         return Controller(place, home)
-    if Path("/run/systemd/system").is_dir() and any(_is_loaded_and_up(unit) for unit in UNITS.values()):
+    if systemd.is_dir() and any(_is_loaded_and_up(unit) for unit in UNITS.values()):
         return Systemd()
     return Stopped()
 
