@@ -4,7 +4,9 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import IO, Any
+from gzip import GzipFile
+from pathlib import Path
+from typing import IO, Any, BinaryIO
 
 import psycopg
 from psycopg import sql
@@ -49,11 +51,33 @@ _SIZE = """
 
 def back_up(owner_url: str, writer: Writer, progress: Callable[[int, int], None]) -> Database:
     """Writes the dump in pieces; `progress(bytes written, estimate of all)`. Raises BackupFailed."""
+    # Not compressed: the archive is.
+    words = ["--format=custom", "--compress=0"]
+    return _back_up(
+        owner_url, words, lambda dump, estimate: _write_pieces(dump, writer, lambda done: progress(done, estimate))
+    )
+
+
+def back_up_plain(owner_url: str, target: BinaryIO | GzipFile, progress: Callable[[int, int], None]) -> Database:
+    """SQL that psql runs in an empty database, for whoever owns that. Raises BackupFailed."""
+
+    def copy(dump: IO[bytes], estimate: int) -> None:
+        written = 0
+        while data := dump.read(1 << 20):
+            target.write(data)
+            written += len(data)
+            progress(written, estimate)
+
+    return _back_up(owner_url, ["--format=plain", "--no-owner", "--no-privileges"], copy)
+
+
+def _back_up(owner_url: str, words: list[str], consume: Callable[[IO[bytes], int], None]) -> Database:
     try:
         with _snapshot(owner_url) as (connection, name):
             estimate = int(_value(connection.execute(_SIZE, (list(SCHEMAS),))))
             described, folder = _describe(connection)
-            _dump(owner_url, folder, name, writer, lambda done: progress(done, estimate))
+            words = [*words, f"--snapshot={name}"]
+            _dump(owner_url, folder / "pg_dump", words, lambda dump: consume(dump, estimate))
             return described
     except psycopg.Error as error:
         raise BackupFailed(f"the database cannot be read: {said(error)}") from None
@@ -78,7 +102,7 @@ def _snapshot(owner_url: str) -> Iterator[tuple[psycopg.Connection[Any], str]]:
         yield connection, str(_value(connection.execute("SELECT pg_export_snapshot()")))
 
 
-def _describe(connection: psycopg.Connection[Any]) -> tuple[Database, Any]:
+def _describe(connection: psycopg.Connection[Any]) -> tuple[Database, Path]:
     """The manifest's entry, and where the programs are that can dump this server."""
     server = connection.info.server_version // 10_000
     tool, folder = tools.for_server(server)
@@ -113,17 +137,25 @@ def _value(cursor: psycopg.Cursor[Any]) -> Any:
     return row[0] if row else None
 
 
-def _dump(owner_url: str, folder: Any, snapshot: str, writer: Writer, progress: Callable[[int], None]) -> None:
-    """Not compressed: the archive is. A lock that is not to be had (a migration runs) is waited for so long."""
-    words = [folder / "pg_dump", "--format=custom", "--compress=0", f"--snapshot={snapshot}", "--lock-wait-timeout=60s"]
-    words += [f"--schema={schema}" for schema in SCHEMAS]
+def _dump(owner_url: str, program: Path, words: list[str], consume: Callable[[IO[bytes]], None]) -> None:
+    """What pg_dump writes goes to `consume`. A lock that is not to be had (a migration runs) is waited for so long."""
+    command: list[str | Path] = [
+        program,
+        *words,
+        "--lock-wait-timeout=60s",
+        *(f"--schema={schema}" for schema in SCHEMAS),
+    ]
     with tempfile.TemporaryFile() as said_by_it:
         with subprocess.Popen(
-            words, env=tools.environment(owner_url), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said_by_it
+            command,
+            env=tools.environment(owner_url),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=said_by_it,
         ) as process:
             assert process.stdout
             try:
-                _write_pieces(process.stdout, writer, progress)
+                consume(process.stdout)
             except BaseException:
                 process.kill()
                 raise

@@ -56,7 +56,9 @@ def archives(directory: Path) -> list[Archive]:
 
 
 @contextmanager
-def made(directory: Path, name: str, check: Callable[[Path], None]) -> Iterator[tuple[IO[bytes], Callable[[], Path]]]:
+def made(
+    directory: Path, name: str, check: Callable[[Path], None], *, replaces: bool = False
+) -> Iterator[tuple[IO[bytes], Callable[[], Path]]]:
     """A file to write into, 0600, and what gives it its name once it is on disk and `check` has read it back.
 
     Whatever goes wrong leaves nothing; what a killed process left is removed by the next one.
@@ -77,7 +79,7 @@ def made(directory: Path, name: str, check: Callable[[Path], None]) -> Iterator[
                 file.flush()
                 os.fsync(file.fileno())
                 check(partial)
-                return _named(partial, directory, name)
+                return _replaced(partial, directory / name) if replaces else _named(partial, directory, name)
 
             yield file, finish
     except OSError as error:
@@ -96,6 +98,12 @@ def _named(partial: Path, directory: Path, name: str) -> Path:
             _sync(directory)
             return path
     raise BackupFailed(f"{directory} holds too many files named {stem}")
+
+
+def _replaced(partial: Path, path: Path) -> Path:
+    partial.rename(path)
+    _sync(path.parent)
+    return path
 
 
 def _link(partial: Path, path: Path) -> None:

@@ -11,11 +11,18 @@ from ops.backup.manifest import PARTS
 @click.group(invoke_without_command=True)
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="In place of BACKUP_DIRECTORY.")
 @click.option("--part", "parts", multiple=True, type=click.Choice(PARTS), help="Only this part; may be repeated.")
+@click.option("--preset", type=click.Choice(["guides"]), help="The files and names that deployment guides use.")
 @click.option("--retention-days", type=click.FloatRange(min=0), help="In place of BACKUP_RETENTION_DAYS; 0 keeps all.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was made as JSON.")
 @click.pass_context
 def command(
-    context: click.Context, output: Path | None, parts: tuple[str, ...], retention_days: float | None, as_json: bool
+    context: click.Context,
+    *,
+    output: Path | None,
+    parts: tuple[str, ...],
+    preset: str | None,
+    retention_days: float | None,
+    as_json: bool,
 ) -> None:
     """Write one archive with the database, the configuration, certificates, secrets and logs, and read it back.
 
@@ -24,11 +31,12 @@ def command(
     """
     if context.invoked_subcommand is not None:
         return
-    from ops.backup import create  # noqa: PLC0415
+    from ops.backup import create, guides  # noqa: PLC0415
     from ops.cli.bars import bars, interruptible  # noqa: PLC0415
 
     with interruptible(), bars() as progress:
-        made = create(output, only=parts or PARTS, retention_days=retention_days, progress=progress)
+        make = guides.create if preset == "guides" else create
+        made = make(output, only=parts or PARTS, retention_days=retention_days, progress=progress)
     _show({**made.entry(), "rows": dict(made.rows), "removed": [str(path) for path in made.removed]}, as_json)
 
 
