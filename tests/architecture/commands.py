@@ -17,12 +17,13 @@ FOREIGN = re.compile(
     apt-cache | apt-get | caddy | certbot | docker | docker-compose | fail2ban-client | git | journalctl | nft | nginx
     | openssl | pip | psql | python3 | redis-cli | rsync | scp | ssh | systemctl | timedatectl | ufw
     | \[ | awk | cat | cd | chmod | chown | cp | curl | cut | date | df | du | echo | export | getent | grep | head | id
-    | install | ln | ls | mkdir | mv | ps | rm | sed | set | sha256sum | sort | ss | stat | tail | tar | tee | test
-    | true | uniq
+    | install | jq | ln | logger | ls | mkdir | mv | ps | rm | sed | set | sha256sum | sort | ss | stat | tail | tar
+    | printf | runuser | tee | test | top | true | uniq
     """,
     re.VERBOSE,
 )
 _TOP = ("edge", "auth_service", "core_service", "common", "ops", "tests", "docs")
+_RELEASE = "/opt/gatehouse/current/"  # on a host: what is there is what is here
 _OPERATORS = frozenset("|&;()<>")
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=.*", re.DOTALL)
 _PLACEHOLDER = re.compile(r"[A-Z][A-Z0-9_-]*(\.[a-z.]+)?|…|<[^>]+>")
@@ -41,6 +42,10 @@ def command_lines(text: str) -> Iterator[Line]:
         if block.language in ("sh", "console"):
             for number, line in _joined(block):
                 yield Line(number, line, block)
+        elif block.language in ("", "text"):
+            for number, line in enumerate(block.text.splitlines(), block.line):
+                if line.startswith(("gatehouse ", "make ")):  # a list of commands, each with a word about it
+                    yield Line(number, _plain(line.partition("  ")[0]), block)
     for number, line in enumerate(without_blocks(text).splitlines(), 1):
         if "not yet (" not in line:
             for marked in re.findall(r"`((?:sudo )?(?:gatehouse|make) [^`]+)`", line):
@@ -66,7 +71,7 @@ def _joined(block: Block) -> Iterator[tuple[int, str]]:
 
 def _plain(marked: str) -> str:
     """`gatehouse up [--detach]` as it would be typed with everything optional."""
-    return marked.replace("[", "").replace("]", "").replace(" …", "").replace(" ...", "")
+    return re.sub(r"[\[\]]| …| \.\.\.| \(.*\)", "", marked)
 
 
 def commands(line: str) -> list[list[str]]:
@@ -110,6 +115,7 @@ def fault_of(line: str, *, mention: bool = False) -> str | None:
 
 
 def _fault(words: list[str], mention: bool) -> str | None:
+    words = [word.removeprefix(_RELEASE) for word in words]
     program = words[0].rpartition("/")[2]
     if program == "gatehouse":
         return gatehouse_fault(words[1:], mention)
@@ -128,6 +134,8 @@ def gatehouse_fault(words: list[str], mention: bool) -> str | None:
     while command is not None:
         try:
             values, rest, _ = command.make_parser(context).parse_args(list(words))
+        except click.BadOptionUsage as error:  # its value is missing
+            return None if mention else error.format_message()
         except click.UsageError as error:
             return error.format_message()
         if fault := _missing_or_unknown(command, values, mention):

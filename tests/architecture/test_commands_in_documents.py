@@ -1,6 +1,7 @@
 """Every command line of the documents can be typed: its program, command, options, files, units and settings exist."""
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from tests.architecture.sources import ROOT
 from tests.architecture.variables import BETWEEN_PROCESSES, all_read
 
 DOCUMENTS = sorted((*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")))
-TO_FOLLOW = [ROOT / "README.md"]
+TO_FOLLOW = [ROOT / "README.md", ROOT / "DEPLOYMENT.md", ROOT / "docs" / "runbook.md"]
 LANGUAGES = {"", "sh", "console", "text", "python", "toml", "json", "ini", "nginx", "caddy", "yaml", "sql"}
 # Read by nothing of ours: of the tests, of make, of Compose, of the reader's own, or of programs in front.
 NOT_OURS = frozenset({"NAME", "NAME_FILE", "SERVERS", "TEST_DATABASE_URL", "TEST_REDIS_URL", "REPORTS_KEY"})
@@ -41,7 +42,8 @@ def units_named(text: str) -> set[str]:
     for line in command_lines(text):
         for words in commands(line.text):
             if words[0] in ("systemctl", "journalctl"):
-                bare = {word for word in words if re.fullmatch(r"gatehouse-[a-z-]+", word)}
+                asked = words if words[0] == "systemctl" else [after for u, after in pairwise(words) if u == "-u"]
+                bare = {word for word in asked if re.fullmatch(r"gatehouse-[a-z-]+", word)}
                 named |= {f"{word}.service" for word in bare}
     return named
 
@@ -121,9 +123,10 @@ def test_command_lines_are_found_wherever_they_stand() -> None:
 
 
 def test_settings_and_units_are_recognised() -> None:
-    text = "`EDGE_PORT=1`, `NO_SUCH_NAME`, `gatehouse-a.timer`\n```sh\nNOR_THIS=2 systemctl status gatehouse-tea\n```\n"
+    text = "`EDGE_PORT=1`, `NO_SUCH_NAME`, `gatehouse-a.timer`\n```sh\nNOR_THIS=2 systemctl status gatehouse-tea\n"
+    text += "journalctl --tag gatehouse-x -u gatehouse-milk\n```\n"
     assert settings_named(text) == {"EDGE_PORT", "NO_SUCH_NAME", "NOR_THIS"}
-    assert units_named(text) == {"gatehouse-tea.service", "gatehouse-a.timer"}
+    assert units_named(text) == {"gatehouse-tea.service", "gatehouse-milk.service", "gatehouse-a.timer"}
 
 
 def test_blocks_of_a_runner_are_told_apart(tmp_path: Path) -> None:
