@@ -121,7 +121,10 @@ class Home:
     def locked(self) -> Iterator[None]:
         """One installation or upgrade at a time. Raises ReleaseError when another is at work or we may not write."""
         try:
-            self.releases.mkdir(parents=True, exist_ok=True, mode=0o755)
+            for folder in (self.path, self.releases):
+                if not folder.is_dir():
+                    folder.mkdir(parents=True)
+                    folder.chmod(0o755)  # whatever the umask: the services' user passes through
             file = (self.path / "upgrade.lock").open("a")
         except OSError as error:
             raise ReleaseError(f"{error.filename} cannot be written: {error.strerror}") from None

@@ -85,7 +85,6 @@ class Upgrade:
             with self._recorded(outcome):
                 with self._story.step("Preflight") as step:
                     _refuse_older(source, outcome.before)
-                    self._home.releases.mkdir(parents=True, exist_ok=True)
                     check_machine(source, self._home)
                     self._services.check()
                     step.note = f"{outcome.before.name} is current, kept running by {self._services.title}"

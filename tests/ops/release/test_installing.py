@@ -80,7 +80,7 @@ def test_services_user_can_read_all_and_write_nothing(small: Path, home: Home) -
         release = install(small, home, fill=borrow)
     finally:
         os.umask(before)
-    for path in [release.path, *(path for path in release.path.rglob("*") if ".venv" not in path.parts)]:
+    for path in [home.path, home.releases, release.path, *(path for path in release.path.rglob("*") if ".venv" not in path.parts)]:
         mode = path.stat().st_mode & 0o777
         assert mode & 0o022 == 0, path
         assert mode & 0o444 == 0o444, path
