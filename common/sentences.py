@@ -36,6 +36,8 @@ _SENTENCES = {
     "datetime_parsing": "{label} must be a time (ISO 8601)",
     "datetime_from_date_parsing": "{label} must be a time (ISO 8601)",
     "timezone_aware": "{label} must carry a time zone",
+    "byte_size": "{label} must be a size such as 20MB or 100MiB",
+    "byte_size_unit": "{label} must be a size such as 20MB or 100MiB",
     "list_type": "{label} must be a list",
     "too_long": "{label} must have at most {max_length} items",
     "too_short": "{label} must have at least {min_length} items",

@@ -98,7 +98,10 @@ def _logs(place: "Place", service: str | None) -> "list[Log]":
     from ops.stack.errors import StackError  # noqa: PLC0415
     from ops.stack.place import MODULES  # noqa: PLC0415
 
-    known = files.names(place.logs)
+    try:
+        known = files.names(place.logs)
+    except OSError as error:
+        raise StackError(_unreadable(error, place)) from None
     if not known:
         raise StackError(f"there are no logs in {place.logs}")
     name = {module: name for name, module in MODULES.items()}.get(service or "", service)
@@ -118,7 +121,7 @@ def _show(
 
     show = log_lines.shower(as_json=as_json, failed_sign_ins=wanted.failed_sign_ins)
     found = False
-    for line in _found(logs, wanted, lines):
+    for line in _readable(_found(logs, wanted, lines), place):
         found = True
         click.echo(show(line))
     if wanted.request_id and not found and not follow:
@@ -129,6 +132,21 @@ def _show(
         with suppress(KeyboardInterrupt):
             for line in reading.following(logs, wanted):
                 click.echo(show(line))
+
+
+def _readable(lines: "Iterator[Line]", place: "Place") -> "Iterator[Line]":
+    """What the reader of the lines raises (a closed pipe) does not come through here."""
+    from ops.stack.errors import StackError  # noqa: PLC0415
+
+    try:
+        yield from lines
+    except OSError as error:
+        raise StackError(_unreadable(error, place)) from None
+
+
+def _unreadable(error: OSError, place: "Place") -> str:
+    advice = "run this as its owner" if isinstance(error, PermissionError) else "move it away to read the rest"
+    return f"{error.filename or place.logs} cannot be read: {error.strerror}; {advice}"
 
 
 def _found(logs: "list[Log]", wanted: "Wanted", lines: int | None) -> "Iterator[Line]":

@@ -4,9 +4,11 @@ Ours are `edge.log`, `edge.log-20260102T030405.123456Z`, `edge.log-20260101T….
 (`edge.log.1`, `edge.log.2.gz`, `edge.log-20260102.gz`) are read too.
 """
 
+import errno
 import gzip
 import os
 import re
+import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -67,7 +69,10 @@ def is_compressed(path: Path) -> bool:
 
 
 def lines(path: Path) -> Iterator[str]:
-    """The whole lines of one file, compressed or not. One that is gone by now was compressed meanwhile."""
+    """The whole lines of one file, compressed or not. One that is gone by now was compressed meanwhile.
+
+    Raises OSError with the file's name, also for a damaged one.
+    """
     try:
         file: IO[bytes] = gzip.open(path) if is_compressed(path) else path.open("rb")  # type: ignore[assignment]  # noqa: SIM115
     except FileNotFoundError:
@@ -76,7 +81,10 @@ def lines(path: Path) -> Iterator[str]:
         yield from lines(compressed)
         return
     with file:
-        yield from lines_of(file)
+        try:
+            yield from lines_of(file)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise OSError(errno.EIO, f"no complete compressed file ({error})", str(path)) from None
 
 
 def lines_of(file: IO[bytes]) -> Iterator[str]:

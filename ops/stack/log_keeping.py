@@ -3,8 +3,6 @@
 import asyncio
 import os
 import time
-from contextlib import suppress
-from pathlib import Path
 
 from common.log_file import LogFile
 from ops.logs import rotation
@@ -16,8 +14,9 @@ LOOK_SECONDS = 10.0
 _ROUND_SECONDS = 3600.0
 
 
-async def keep_logs(place: Place, policy: Policy, story: Story) -> None:
+async def keep_logs(place: Place, policy: Policy, story: Story, *, look_seconds: float = LOOK_SECONDS) -> None:
     """Until cancelled. What goes wrong is said once, and tried again at the next look."""
+    own = _own_log(place)
     complaint, due_at = "", 0.0
     while True:
         if time.monotonic() >= due_at or rotation.is_large(place.logs, policy):
@@ -26,23 +25,28 @@ async def keep_logs(place: Place, policy: Policy, story: Story) -> None:
                 story.say(said)
             complaint = said
             due_at = time.monotonic() + _ROUND_SECONDS
-        await asyncio.sleep(LOOK_SECONDS)
+        if own is not None:
+            own.follow()  # somebody else may have rotated too
+        await asyncio.sleep(look_seconds)
+
+
+def _own_log(place: Place) -> LogFile | None:
+    """The controller's log where that is its standard error (`up --detach`)."""
+    path = place.log("gatehouse")
+    try:
+        if not os.path.samestat(path.stat(), os.fstat(2)):
+            return None
+        log = LogFile(str(path))
+        log.take()
+    except OSError:
+        return None
+    return log
 
 
 def _rotate(place: Place, policy: Policy) -> str:
     """What went wrong; empty when nothing did."""
-    own = place.log("gatehouse")
-    is_detached = _is_standard_error(own)
     try:
         rotation.rotate(place.logs, policy)
-        if is_detached:
-            LogFile(str(own)).take()
     except OSError as error:
         return f"the logs could not be rotated: {error.strerror}: {error.filename or place.logs}"
     return ""
-
-
-def _is_standard_error(path: Path) -> bool:
-    with suppress(OSError):
-        return os.path.samestat(path.stat(), os.fstat(2))
-    return False

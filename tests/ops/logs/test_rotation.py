@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from common.settings import SettingsError
 from ops.logs import files, rotation
 from ops.logs.rotation import Policy, rotate
 
@@ -148,6 +149,12 @@ def test_an_interrupted_compression_is_done_again(tmp_path: Path) -> None:
     rotate(tmp_path, POLICY, now=NOON)
     assert [files.is_compressed(path) for path in files.older(log)] == [True, False]
     assert [json.loads(text)["event"] for text in all_lines(log)] == ["one", "two"]
+
+
+@pytest.mark.parametrize("size", ["much", "5parsecs", "-1"])
+def test_a_size_that_is_none_is_refused_in_words(size: str) -> None:
+    with pytest.raises(SettingsError, match=r"^LOG_SIZE_MAX: must be a size such as 20MB or 100MiB$"):
+        Policy.read({"GATEHOUSE_ENV_FILE": "/nonexistent", "LOG_SIZE_MAX": size})
 
 
 @pytest.mark.parametrize(
