@@ -14,7 +14,8 @@ from tests.architecture.sources import ROOT
 # Programs of others that the documents call. A name that is not here is a slip, or belongs here.
 FOREIGN = re.compile(
     r"""
-    apt-cache | apt-get | caddy | certbot | docker | docker-compose | fail2ban-client | git | journalctl | nft | nginx
+    age | pg_basebackup | pg_restore | pg_verifybackup | rclone | restic | touch
+    | apt-cache | apt-get | caddy | certbot | docker | docker-compose | fail2ban-client | git | journalctl | nft | nginx
     | openssl | pip | psql | python3 | redis-cli | rsync | scp | ssh | systemctl | timedatectl | ufw
     | \[ | awk | cat | cd | chmod | chown | cp | curl | cut | date | df | du | echo | export | getent | grep | head | id
     | install | jq | ln | logger | ls | mkdir | mv | ps | rm | sed | set | sha256sum | sort | ss | stat | tail | tar
