@@ -15,6 +15,8 @@ _COMMANDS = {
     "status": "Show what runs, since when, and whether it is ready.",
     "logs": "Show the logs of all parts, in the order of time.",
     "doctor": "Check this machine and this stack, and say what to do.",
+    "resources": "Show how much room, memory and processor time the stack takes.",
+    "access": "Show who has access and who tried to: the monthly review.",
     "probe": "Ask for health once as a client does, keep a record, and alert on a change.",
     "alert": "Try the alert hook, or tell it something.",
     "upgrade": "Go to another release without losing a request, or back.",

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from common.settings import variable
 from ops.embedded import Postgres, ServerError, Valkey
 from ops.stack.configuration import Configuration
 from ops.stack.control import ask
@@ -36,3 +37,14 @@ def owner_url(configuration: Configuration, secrets: Mapping[str, str]) -> Itera
                 yield server.url
         except ServerError as error:
             raise StackError(str(error)) from None
+
+
+def service_url(configuration: Configuration, name: str) -> str:
+    """Whom a command reads as: the service's own role (`name` is its variable), else who migrates.
+
+    Raises StackError when no database is set and the embedded one does not run.
+    """
+    url = variable(name, configuration.environ) or configuration.owner_url or running_url(Postgres, configuration)
+    if url is None:
+        raise StackError("the embedded PostgreSQL is not running; `gatehouse up` starts it")
+    return url

@@ -65,6 +65,17 @@ def test_the_same_for_people_stands_under_headings(stack: Stack) -> None:
     assert " failed, " in done.stdout.splitlines()[-1]
 
 
+def test_resources_of_a_running_stack_are_counted(stack: Stack) -> None:
+    """Here because starting a stack takes longer than the question."""
+    found = json.loads(stack.gatehouse("resources", "--json").stdout)
+    assert [use["name"] for use in found["services"]] == ["edge", "auth", "core", "pg", "valkey"]
+    assert all(use["memory_bytes"] > 1_000_000 and use["processes"] >= 1 for use in found["services"])
+    sizes = {size["name"]: size["size_bytes"] for size in found["sizes"]}
+    assert sizes["database"] > 20_000_000
+    assert 0 < sizes["logs"] < 10_000_000
+    assert "database" in stack.gatehouse("resources").stdout
+
+
 def test_before_the_first_start_it_says_what_is_missing_and_makes_nothing(tmp_path: Path) -> None:
     stack = Stack(tmp_path / "var", **{**PRODUCTION, "DOMAINS": ""})
     findings = examined(stack)

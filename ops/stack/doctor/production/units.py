@@ -6,7 +6,7 @@ from ops.stack.doctor import Finding
 from ops.stack.doctor.production.host import Host
 
 _SERVICES = ("gatehouse-edge.service", "gatehouse-auth.service", "gatehouse-core.service")
-_TIMERS = ("gatehouse-backup.timer", "gatehouse-probe.timer")
+_TIMERS = ("gatehouse-backup.timer", "gatehouse-logs.timer", "gatehouse-probe.timer")
 _TABLE = "gatehouse"
 
 
