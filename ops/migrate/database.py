@@ -90,7 +90,8 @@ def _refuse_transaction_pooler(connection: Connection, database_url: str) -> Non
             if is_shared:
                 raise MigrationFailed(
                     f"the database{_address(database_url)} is behind a transaction pooler, and migrations need a "
-                    "direct connection: set MIGRATE_DATABASE_URL to one, and DATABASE_POOLER=transaction for the services"
+                    "direct connection: set MIGRATE_DATABASE_URL to one, and DATABASE_POOLER=transaction for the "
+                    "services"
                 )
 
 
