@@ -32,10 +32,12 @@ default_pool_size = {size}
 
 
 @contextmanager
-def pgbouncer(server_url: str, users: Mapping[str, str], *, mode: str = "transaction", size: int = 3) -> Iterator[str]:
+def pgbouncer(
+    server_url: str, users: Mapping[str, str], *, mode: str = "transaction", size: int = 3, more: str = ""
+) -> Iterator[str]:
     """`host:port` of a pooler with `size` server connections per user and database. `users` have these passwords.
 
-    The user of `server_url` is known too.
+    The user of `server_url` is known too; `more` are further lines of its configuration.
     """
     parts = urlsplit(server_url)
     users = {**users, str(parts.username): unquote(parts.password or "")}
@@ -48,6 +50,7 @@ def pgbouncer(server_url: str, users: Mapping[str, str], *, mode: str = "transac
             CONFIGURATION.format(
                 host=parts.hostname, port=parts.port, own_port=own_port, folder=folder, mode=mode, size=size
             )
+            + more
         )
         with (folder / "pgbouncer.log").open("w+") as log:
             process = subprocess.Popen(
