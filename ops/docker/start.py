@@ -32,9 +32,9 @@ async def serve(environ: Mapping[str, str]) -> int:
     for task in done - {stopping}:
         sys.stderr.write(f"start: {task.get_name()} ended with {task.result()}, so everything stops\n")
     is_clean = not (done - {stopping})
-    # Behind the edge nothing arrives any more once it has ended.
-    for names in (("edge",), ("core", "auth")):
-        clean = await asyncio.gather(*(_stop(parts[name], environ) for name in names))
+    # Behind the edge nothing arrives any more once it has ended: no lame duck for core and auth.
+    for names, number in ((("edge",), signal.SIGTERM), (("core", "auth"), signal.SIGINT)):
+        clean = await asyncio.gather(*(_stop(parts[name], number, environ) for name in names))
         is_clean = is_clean and all(clean)
     return 0 if is_clean else 1
 
@@ -57,10 +57,10 @@ async def _spawn(environ: Mapping[str, str], *words: str) -> asyncio.subprocess.
     return await asyncio.create_subprocess_exec(sys.executable, *words, env=dict(environ))
 
 
-async def _stop(part: asyncio.subprocess.Process, environ: Mapping[str, str]) -> bool:
+async def _stop(part: asyncio.subprocess.Process, number: signal.Signals, environ: Mapping[str, str]) -> bool:
     """True when it ended by itself within its own time."""
     with suppress(ProcessLookupError):
-        part.terminate()
+        part.send_signal(number)
     try:
         return await asyncio.wait_for(part.wait(), _patience(environ)) == 0
     except TimeoutError:

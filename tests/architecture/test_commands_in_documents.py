@@ -36,6 +36,12 @@ def shell_variables(text: str) -> set[str]:
     return set(re.findall(r"\$\{?([A-Z][A-Z0-9_]*)", text))
 
 
+def composed() -> set[str]:
+    """What the compose files take from .env, and what Compose itself does."""
+    files = (*ROOT.glob("docker-compose*.yml"), *(ROOT / "ops" / "docker").glob("*.yml"))
+    return {"COMPOSE_FILE"}.union(*(shell_variables(file.read_text()) for file in files))
+
+
 def units_named(text: str) -> set[str]:
     """Units of ours: `gatehouse-edge.service`, and what `systemctl` is asked about."""
     named = {f"{unit}.{kind}" for unit, kind in UNIT.findall(text)}
@@ -70,7 +76,7 @@ def test_every_setting_in_a_document_is_read(document: Path) -> None:
     if document.name == "coming-from.md":
         pytest.skip("names the guides' settings too; test_coming_from.py compares them")
     text = document.read_text()
-    known = all_read() | BETWEEN_PROCESSES | NOT_OURS | shell_variables(text)
+    known = all_read() | BETWEEN_PROCESSES | NOT_OURS | composed() | shell_variables(text)
     assert settings_named(text) - known == set()
 
 
