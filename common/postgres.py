@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import asyncpg
 import structlog
@@ -27,6 +28,9 @@ _UNAVAILABLE = (
     OSError,  # TimeoutError is one
 )
 _CONNECT_SECONDS = 5
+# What providers put into their URLs for libpq; asyncpg would send it on as a server setting, and be refused.
+_LIBPQ_ONLY = frozenset({"channel_binding", "connect_timeout", "gssencmode", "load_balance_hosts", "require_auth"})
+_LIBPQ_ONLY |= {"keepalives", "keepalives_count", "keepalives_idle", "keepalives_interval", "tcp_user_timeout"}
 _STATEMENT_SECONDS = 30
 
 
@@ -51,7 +55,7 @@ class Database:
 
     async def open(self) -> None:
         self._pool = await asyncpg.create_pool(
-            self._options.dsn,
+            without_libpq_options(self._options.dsn),
             min_size=0,
             max_size=self._options.size_max,
             timeout=_CONNECT_SECONDS,
@@ -123,6 +127,13 @@ class Database:
         """Raises when the database does not answer within 2 s."""
         async with asyncio.timeout(2), self.connection(wait_seconds=2) as connection:
             await connection.fetchval("SELECT 1")
+
+
+def without_libpq_options(dsn: str) -> str:
+    """The URL as asyncpg understands it; for psycopg it stays as it is."""
+    parts = urlsplit(dsn)
+    kept = [word for word in parts.query.split("&") if word.partition("=")[0] not in _LIBPQ_ONLY]
+    return parts._replace(query="&".join(kept)).geturl()
 
 
 async def _leave_as_it_is(connection: asyncpg.Connection) -> None:

@@ -119,3 +119,14 @@ async def test_a_request_costs_no_round_trip_for_giving_its_connection_back(
     with psycopg.connect(empty_database_url, autocommit=True) as other:
         last = other.execute("SELECT query FROM pg_stat_activity WHERE pid = %s", [pid]).fetchone()
     assert last == ("SELECT 1",)
+
+
+async def test_url_as_a_provider_gives_it_is_taken(empty_database_url: str) -> None:
+    options = "sslmode=prefer&channel_binding=prefer&connect_timeout=10&application_name=of-the-test"
+    database = Database(PoolOptions(f"{empty_database_url}?{options}", size_max=1, wait_seconds=5))
+    await database.open()
+    try:
+        async with database.connection() as connection:
+            assert await connection.fetchval("SHOW application_name") == "of-the-test"
+    finally:
+        await database.close()
