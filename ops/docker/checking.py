@@ -74,16 +74,21 @@ def run(title: str, make: Callable[[], Compose], check: Callable[[Compose], None
     try:
         compose = make()
         compose.require_engine()
-        compose.run("down", "--volumes", seconds=DOWN_SECONDS)
+        _remove(compose)
         try:
             check(compose)
         except (ComposeError, CheckFailed, JourneyFailed):
             print("failed; the last words of every container:\n" + compose.run("logs", "--tail", "20"), file=sys.stderr)
             raise
         finally:
-            compose.run("down", "--volumes", seconds=DOWN_SECONDS)
+            _remove(compose)
     except (ComposeError, CheckFailed, JourneyFailed) as error:
         print(f"{title}: {error}", file=sys.stderr)
         return 1
     print(f"{title}: all is well")
     return 0
+
+
+def _remove(compose: Compose) -> None:
+    """With what only some profile has."""
+    compose.run("--profile", "*", "down", "--volumes", seconds=DOWN_SECONDS)
