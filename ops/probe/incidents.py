@@ -48,16 +48,43 @@ class Incidents:
 @contextmanager
 def incidents(path: Path, tell: Tell, *, clock: Callable[[], float] = time.time) -> Iterator[Incidents]:
     """Those of `path`, for one probe at a time, written back whole or not at all. Raises OSError."""
-    with path.with_suffix(".lock").open("a") as lock:
+    with as_owner(path.parent):
+        lock = path.with_suffix(".lock").open("a")
+    with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         found = Incidents(_read(path), tell, clock)
         try:
             yield found
         finally:
-            aside = path.with_suffix(".new")
-            aside.write_text(json.dumps(found.known))
-            aside.chmod(0o600)
-            os.replace(aside, path)  # noqa: PTH105 - Path.replace says the same in more words
+            with as_owner(path.parent):
+                _write(path, found.known)
+
+
+@contextmanager
+def as_owner(folder: Path) -> Iterator[None]:
+    """Root writes with the rights of the services' user, whose folder it is.
+
+    What it leaves there is theirs, and a link that they put in its way leads nowhere that they could not go themselves.
+    """
+    if os.geteuid() != 0:
+        yield
+        return
+    owner = folder.stat()
+    os.setegid(owner.st_gid)
+    os.seteuid(owner.st_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+
+
+def _write(path: Path, known: dict[str, dict[str, Any]]) -> None:
+    aside = path.with_suffix(".new")
+    aside.unlink(missing_ok=True)
+    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        json.dump(known, file)
+    aside.rename(path)
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from common.settings import variable
 from ops.alerts import alert
-from ops.probe.incidents import Incidents, incidents
+from ops.probe.incidents import Incidents, as_owner, incidents
 from ops.probe.reviving import down, edge_itself, revive
 from ops.stack.errors import StackError
 from ops.stack.place import Place
@@ -166,11 +166,12 @@ def _append(outcome: Outcome, place: Place) -> list[str]:
     path = place.log("probe")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
-            os.write(handle, f"{outcome.line()}\n".encode())
-        finally:
-            os.close(handle)
+        with as_owner(path.parent):
+            handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            try:
+                os.write(handle, f"{outcome.line()}\n".encode())
+            finally:
+                os.close(handle)
     except OSError as error:
         return [f"{path} cannot be written: {error.strerror}"]
     return []

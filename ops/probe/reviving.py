@@ -26,14 +26,14 @@ def down(edge: Visit) -> list[str]:
     return [name for name in _SERVICES if edge.fields.get("checks", {}).get(name, "healthy") != "healthy"]
 
 
-def revive(place: Place, names: list[str]) -> str:
-    """What was done, in words. Raises StackError with what could not be."""
+def revive(place: Place, names: list[str], *, systemd: Path = Path("/run/systemd/system")) -> str:
+    """What was done, in words; `systemd` is a directory where it runs. Raises StackError with what could not be."""
     if not names:
         raise StackError("no service of ours is down, so none is restarted")
     if ask(place, "status") is not None:
         for name in names:
             ask(place, "restart", service=name, timeout=_RESTART_SECONDS)
-    elif Path("/run/systemd/system").is_dir():
+    elif systemd.is_dir():
         _systemctl("restart", *(f"gatehouse-{name}.service" for name in names))
     else:
         raise StackError("nothing keeps this stack running: start it with `gatehouse up`")

@@ -30,9 +30,15 @@ def check(configuration: Configuration) -> tuple[dict[str, Plan], Finding]:
     plans = {name: parse(json.dumps(plan).encode()) for name, plan in answer["plans"].items()}
     if faults:
         listed = "; ".join(f"{name}: {text}" if text else name for name, text in faults.items())
-        return plans, Finding("Settings", "fail", listed, "correct them in the environment or in .env")
+        return plans, Finding(
+            "Settings", "fail", listed, f"correct them in the environment or in {_file(configuration)}"
+        )
     kind = "production" if configuration.is_production else "development"
     return plans, Finding("Settings", "ok", f"accepted by all services ({kind})")
+
+
+def _file(configuration: Configuration) -> str:
+    return configuration.environ.get("GATEHOUSE_ENV_FILE") or ".env"
 
 
 def ports(plans: dict[str, Plan], status: dict[str, Any] | None) -> Finding:

@@ -8,14 +8,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
 from ops.probe import Outcome, probe, target
 from ops.probe.incidents import REMIND_SECONDS, Incidents, incidents
-from ops.probe.reviving import down
+from ops.probe.reviving import down, revive
 from ops.stack.errors import StackError
 from ops.stack.place import Place
 from ops.visit import Visit, visit
@@ -259,12 +261,52 @@ def test_only_what_does_not_answer_is_restarted(edge: Visit, names: list[str]) -
     assert down(edge) == names
 
 
+def test_systemd_is_asked_where_it_keeps_the_services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    systemctl = tmp_path / "systemctl"
+    refuse_edge = 'test "$2" != gatehouse-edge.service || { echo denied >&2; exit 4; }'
+    systemctl.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n{refuse_edge}\n')
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    place = Place(tmp_path / "var")
+    assert revive(place, ["auth", "core"], systemd=tmp_path) == "restarted auth, core"
+    with pytest.raises(StackError, match="systemctl restart failed: denied"):
+        revive(place, ["edge"], systemd=tmp_path)
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert asked == ["restart gatehouse-auth.service gatehouse-core.service", "restart gatehouse-edge.service"]
+    with pytest.raises(StackError, match="no service of ours is down"):
+        revive(place, [], systemd=tmp_path)
+
+
+def test_root_writes_as_the_folder_s_owner() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("for root")
+    with TemporaryDirectory() as folder, serving(Site()) as site:
+        Path(folder).chmod(0o711)
+        host = Host(Path(folder), site)
+        for made in (host.place.var, host.place.logs, host.place.run):
+            made.mkdir()
+            os.chown(made, 12345, 12346)
+        site.status = 500
+        host.probe()
+        for path in (host.place.log("probe"), host.place.run / "probe.json", host.place.run / "probe.lock"):
+            assert (path.stat().st_uid, path.stat().st_gid) == (12345, 12346)
+        closed = Path(folder, "of-root")
+        closed.write_text("untouched")
+        closed.chmod(0o600)
+        host.place.log("probe").unlink()
+        host.place.log("probe").symlink_to(closed)
+        with pytest.raises(StackError, match="cannot be written: Permission denied"):
+            host.probe()
+        assert (closed.read_text(), os.geteuid(), os.getegid()) == ("untouched", 0, 0)
+
+
 def test_the_command_restarts_a_service_that_hangs(tmp_path: Path) -> None:
     import signal
 
     import psutil
 
     stack = Stack(tmp_path / "var", LAME_DUCK_SECONDS="0", SHUTDOWN_SECONDS="1")
+    workers: list[int] = []
     try:
         stack.up()
         healthy = stack.gatehouse("probe", "--json")
@@ -279,9 +321,9 @@ def test_the_command_restarts_a_service_that_hangs(tmp_path: Path) -> None:
         assert "not ready: core; restarted core, answers again" in done.stdout.replace(", database", "")
         assert stack.gatehouse("probe").returncode == 0
     finally:
-        for process in psutil.process_iter():
-            if process.pid in stack.processes() and process.status() == psutil.STATUS_STOPPED:
-                process.send_signal(signal.SIGCONT)
+        for pid in workers:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
         stack.interrupt()
         assert stack.is_gone()
 
