@@ -136,6 +136,7 @@ def restore(
 def _replace(planned: Plan, progress: Progress) -> None:
     swap = Swap(planned.read.place)
     try:
+        _make_passwords(planned)
         _stage(planned, swap)
         if "database" in planned.parts and planned.manifest.database is not None:
             with _database(planned) as url:
@@ -212,14 +213,19 @@ def _database(planned: Plan) -> Iterator[str]:
     if (url := running_url(Postgres, read) if read.place.holder() not in {None, os.getpid()} else None) is not None:
         yield url
         return
-    directory = read.place.var / "secrets"
-    if not os.path.lexists(read.place.var / "pg"):
-        unpacking.adopt_server_passwords(directory, planned.secrets)
     try:
         with Postgres(read.place.var, _server_secrets(planned)) as server:
             yield server.url
     except ServerError as error:
         raise StackError(str(error)) from None
+
+
+def _make_passwords(planned: Plan) -> None:
+    """Where the embedded server is about to be made; before the secrets are staged, which then hold them."""
+    place = planned.read.place
+    is_needed = "database" in planned.parts and planned.read.owner_url is None
+    if is_needed and not os.path.lexists(place.var / "pg"):
+        unpacking.adopt_server_passwords(place.var / "secrets", planned.secrets)
 
 
 def _server_secrets(planned: Plan) -> dict[str, str]:

@@ -5,9 +5,9 @@ import shutil
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from secrets import token_urlsafe
 from typing import IO
 
-from ops import secrets
 from ops.backup import archive, parts
 from ops.backup.swap import Swap
 from ops.stack.configuration import Configuration
@@ -47,11 +47,16 @@ def _in_environment(name: str, environ: Mapping[str, str]) -> str | None:
 
 
 def merged_secrets(given: Mapping[str, bytes], directory: Path) -> dict[str, bytes]:
-    """What the secrets directory is to hold: the archive's, and this machine's for its servers."""
+    """What the secrets directory is to hold: the archive's, and this machine's for its servers.
+
+    An archive never says which servers are used: restored somewhere else, as by a drill, it would lead to the very ones
+    that it was made from.
+    """
     # What only this machine has stays too.
     here = {path.name: path.read_bytes() for path in directory.glob("*") if path.is_file() and path.name[0] != "."}
     kept = {name: content for name, content in here.items() if is_of_servers(name) or name not in given}
-    return {name: content for name, content in {**given, **kept}.items() if name != parts.CREDENTIALS}
+    adopted = {name: content for name, content in given.items() if not name.endswith("_URL")}
+    return {name: content for name, content in {**adopted, **kept}.items() if name != parts.CREDENTIALS}
 
 
 def stage_secrets(swap: Swap, read: Configuration, given: Mapping[str, bytes]) -> None:
@@ -69,11 +74,14 @@ def stage_secrets(swap: Swap, read: Configuration, given: Mapping[str, bytes]) -
 
 
 def adopt_server_passwords(directory: Path, given: Mapping[str, bytes]) -> None:
-    """In an empty place the servers are made with the archive's passwords, kept at once: they fit from then on."""
+    """In an empty place the servers are made with the archive's passwords, kept at once: they fit from then on.
+
+    An archive of a stack whose servers are elsewhere has none for ours; they get new ones.
+    """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name in set(_OF_SERVERS) & set(given) & set(secrets.NAMES):
+    for name in _OF_SERVERS:
         if not (directory / name).exists():
-            _write(directory / name, given[name])
+            _write(directory / name, given.get(name) or f"{token_urlsafe(48)}\n".encode())
 
 
 def stage_certificates(swap: Swap, read: Configuration, path: Path, passphrase: str | None) -> None:

@@ -10,13 +10,21 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+import psycopg
 import pytest
 
+from ops.backup.drilling import drill
 from ops.embedded import discard
+from ops.stack import prepare
 from tests.ops.stacks import Stack
 from tests.servers import state_directory
 
 ACCOUNT = {"email": "pat@example.com", "password": "a password to come back"}
+# What a drill that went to the wrong place would change there: a password, sessions, attempts, sign-in events.
+TRACES = """
+    SELECT (SELECT array_agg(password_hash ORDER BY id) FROM auth.users), (SELECT count(*) FROM auth.sessions),
+           (SELECT count(*) FROM auth.signing_keys), (SELECT count(*) FROM auth.login_events)
+"""
 PASSPHRASE = "a passphrase of some length"
 
 
@@ -125,6 +133,24 @@ def test_everything_comes_back_from_the_archive_alone(lived: tuple[Stack, dict[s
             assert_all_is_back(new, known)
         finally:
             end(new)
+
+
+def test_a_drill_never_reaches_the_servers_that_the_archive_names(environ: dict[str, str]) -> None:
+    """As on a host, where the URLs are kept among the secrets, and no password of an embedded server is."""
+    kept = Path(environ["GATEHOUSE_VAR"]) / "secrets"
+    database = environ.pop("DATABASE_URL")
+    for name in ("POSTGRES_PASSWORD", "REDIS_PASSWORD", "AUTH_DB_PASSWORD", "CORE_DB_PASSWORD"):
+        (kept / name).unlink()
+    for name in ("DATABASE_URL", "MIGRATE_DATABASE_URL", "AUTH_DATABASE_URL", "CORE_DATABASE_URL"):
+        (kept / name).write_text(database)
+        (kept / name).chmod(0o600)
+    with psycopg.connect(database, autocommit=True) as connection:
+        prepare.make_admin(database, "admin@example.com", (kept / "KEY_PEPPER").read_text().strip())
+        before = connection.execute(TRACES).fetchone()
+        outcome = drill(None, environ=environ)
+        assert connection.execute(TRACES).fetchone() == before
+    assert outcome["ok"] is True
+    assert outcome["checks"]["sign-in"] == "an account of the archive"
 
 
 def test_a_failed_drill_is_recorded_and_alerts(tmp_path: Path) -> None:
