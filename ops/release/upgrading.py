@@ -40,12 +40,13 @@ class Outcome:
     migrations: list[str] = field(default_factory=list)
     started_at: float = field(default_factory=time.time)
     running: str = ""
+    seconds: float = 0.0
 
     def entry(self) -> dict[str, Any]:
         when = datetime.fromtimestamp(self.started_at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         return {
             "time": when,
-            "seconds": round(time.time() - self.started_at, 1),
+            "seconds": self.seconds,
             "from": self.before.name,
             "to": self.after,
             "running": self.running or self.before.name,
@@ -226,6 +227,7 @@ class Upgrade:
             reason = "; ".join(str(error).splitlines()) or "interrupted"
             outcome.result, outcome.running = "failed", outcome.before.name
             outcome.reason = f"{reason}; nothing was switched, {outcome.before.name} runs on"
+        outcome.seconds = round(time.time() - outcome.started_at, 1)
         try:
             record.add(self._place, self._home, outcome.entry())
         except OSError as error:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-_PAUSE_SECONDS = 0.02
+_PAUSE_SECONDS = 0.04
 _ANSWER_SECONDS = 20
 
 

@@ -69,7 +69,7 @@ class Host:
 
     def upgrade(self, *words: str, **settings: str) -> tuple[int, dict[str, Any]]:
         """Exit status, and what it prints."""
-        done = self.stack.gatehouse("upgrade", *words, "--json", "--ready-seconds", "5", timeout=120, **settings)
+        done = self.stack.gatehouse("upgrade", *words, "--json", "--ready-seconds", "10", timeout=120, **settings)
         assert done.stdout, done.stderr
         return done.returncode, json.loads(done.stdout)
 
@@ -172,7 +172,7 @@ def test_release_that_is_not_ready_is_rolled_back(host: Host) -> None:
     install(source, host.home, fill=borrow)
     with host.load():
         status, outcome = host.upgrade(str(source))
-    _expect_rolled_back(host, status, outcome, "core is not ready (moon) after 5 s")
+    _expect_rolled_back(host, status, outcome, "core is not ready (moon) after 10 s")
 
 
 def _expect_rolled_back(host: Host, status: int, outcome: dict[str, Any], reason: str) -> None:
