@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ops.docker.compose import ROOT
 from ops.docker.journey import TRAVELLER, JourneyFailed, Traces, look_again, travel
+from ops.host import units
 from ops.host.container import Container, ContainerError, build
 from ops.host.document import Block, to_run
 from ops.host.outside import Outside, constantly
@@ -71,6 +72,7 @@ class Check:
         }
         self.after: dict[str, Callable[[], None]] = {
             "install": self._is_served,
+            "look": self._units_hold,
             "close": self._is_closed,
             "upgrade": self._runs_next,
             "rollback": self._runs_first,
@@ -115,6 +117,11 @@ class Check:
         require(version == "2", f"HTTP/{version} over TLS, not 2")
         require(not self._outside.accepts_tls("1.1"), "TLS 1.1 is accepted")
         self._version = self._current()
+
+    def _units_hold(self) -> None:
+        print(flush=True)
+        for seen in units.look(self._machine):
+            print(f"    {seen}", flush=True)
 
     def _is_closed(self) -> None:
         reachable = [port for port in _CLOSED_PORTS if self._outside.reaches(port)]
@@ -203,7 +210,7 @@ def main() -> int:
             repository = Repository(Path(folder))
             repository.publish(machine)
             Check(machine, Outside(internet), repository).run(given.until)
-    except (ContainerError, CheckFailed, JourneyFailed) as error:
+    except (ContainerError, CheckFailed, JourneyFailed, units.UnitsFailed) as error:
         print(f"failed\nhost-check: {error}", file=sys.stderr)
         return 1
     print("host-check: the document holds")
