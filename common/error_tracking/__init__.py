@@ -56,9 +56,12 @@ def report(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
 
 
 def trace(request_id: str, name: str, status: int, seconds: float) -> None:
-    """`name` is method and route template. Costs nothing while nobody traces."""
+    """`name` is method and route template. Costs nothing while nobody traces; never raises, the answer is made."""
     if _tracker is not None:
-        _tracker.trace(request_id, name, status, seconds)
+        try:
+            _tracker.trace(request_id, name, status, seconds)
+        except Exception:
+            log.exception("request_not_traced", request_id=request_id)
 
 
 @asynccontextmanager

@@ -21,6 +21,8 @@ FLUSH_SECONDS = 2.0
 # A loop that fails at every turn says the same each time; a request's failure is always told.
 _REPEAT_SECONDS = 60.0
 _SPOTS_MAX = 1000
+# A report costs milliseconds of the loop: when everything breaks, the first ones say it all.
+REPORTS_PER_MINUTE_MAX = 100
 _SERVER_ERRORS = {503: "unavailable", 504: "deadline_exceeded"}
 _CLIENT_ERRORS = {
     400: "invalid_argument",
@@ -55,10 +57,11 @@ class Tracker:
         self._salt = hashlib.blake2b(dsn.encode(), digest_size=16).digest()
         self._sampled_below = int(traces_sample_rate * 2**32)
         self._told: dict[object, float] = {}
+        self._minute, self._reports = 0, 0
 
     def report(self, exc_info: ExcInfo, *, event: str, request_id: str | None) -> None:
-        """One event; within a minute no second one from the same spot of a background loop."""
-        if request_id is None and self._was_told(exc_info):
+        """One event. Within a minute no second one from the same spot of a background loop, and so many in all."""
+        if (request_id is None and self._was_told(exc_info)) or not self._has_room():
             return
         from sentry_sdk.utils import event_from_exception  # noqa: PLC0415 - see the head of this file
 
@@ -101,6 +104,17 @@ class Tracker:
         """Sends what waits; blocks up to FLUSH_SECONDS."""
         self._client.close(timeout=FLUSH_SECONDS)
 
+    def _has_room(self) -> bool:
+        minute = int(time.monotonic() // 60)
+        if minute != self._minute:
+            self._minute, self._reports = minute, 0
+        self._reports += 1
+        if self._reports == REPORTS_PER_MINUTE_MAX + 1:
+            log.warning(
+                "error_reports_paused", reason=f"{REPORTS_PER_MINUTE_MAX} within a minute; the log has the rest"
+            )
+        return self._reports <= REPORTS_PER_MINUTE_MAX
+
     def _was_told(self, exc_info: ExcInfo) -> bool:
         kind, _, trace = exc_info
         while trace is not None and trace.tb_next is not None:
@@ -122,8 +136,14 @@ def open_tracker(settings: Tracked, service: str) -> Tracker:
     from common.runtime import VERSION  # noqa: PLC0415
 
     class Transport(HttpTransport):
+        """Says that Sentry does not take what is sent, once a minute."""
+
+        _said_at = float("-inf")
+
         def on_dropped_event(self, reason: str) -> None:
-            log.warning("error_report_lost", reason=reason)
+            if time.monotonic() - self._said_at >= _REPEAT_SECONDS:
+                self._said_at = time.monotonic()
+                log.warning("error_report_lost", reason=reason)
 
     client = Client(
         settings.sentry_dsn,
