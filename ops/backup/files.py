@@ -52,7 +52,8 @@ def recognised(path: Path) -> Archive | None:
 def archives(directory: Path) -> list[Archive]:
     """Those in a directory, the newest first."""
     found = [archive for path in directory.glob("gatehouse-*") if path.is_file() and (archive := recognised(path))]
-    return sorted(found, key=lambda archive: (archive.made_at, archive.number), reverse=True)
+    # Of one second: by number, and an encrypted one and an open one by who was finished later.
+    return sorted(found, key=lambda a: (a.made_at, a.number, a.path.stat().st_mtime_ns), reverse=True)
 
 
 @contextmanager

@@ -197,6 +197,11 @@ class _Sql:
             self._failure = error
             self._process.kill()
 
+    def abandon(self) -> None:
+        """Ends it and its feeding."""
+        self._process.kill()
+        self._thread.join()
+
     def finish(self) -> None:
         """Raises BackupFailed unless the dump was whole."""
         self._thread.join()
@@ -234,7 +239,7 @@ def _sql_of(
         try:
             yield sql
         except BaseException:
-            process.kill()
+            sql.abandon()
             raise
 
 

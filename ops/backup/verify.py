@@ -93,6 +93,11 @@ class _Dump:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._process is not None and self._process.poll() is None:
+        """Nothing of it stays, whether it was judged, has complained early, or is not to be asked any more."""
+        if self._process is not None and self._process.stdin and not self._process.stdin.closed:
             self._process.kill()
-            self._process.communicate()
+            with suppress(BrokenPipeError):  # what is still buffered for it
+                self._process.stdin.close()
+            if self._process.stderr:
+                self._process.stderr.close()
+            self._process.wait()
