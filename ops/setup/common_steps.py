@@ -8,7 +8,7 @@ from ops.setup.answers import COMMENTS, Answers
 from ops.setup.database import PEER_URL, as_user, local_url, make
 from ops.setup.machine import Machine
 from ops.setup.secret_files import OF_SERVICES, SecretFiles
-from ops.setup.server import Names
+from ops.setup.server import ROLES, URLS, Names, can_sign_in
 from ops.stack.errors import StackError
 
 _HEADER = """\
@@ -62,14 +62,16 @@ def make_secrets(kept: SecretFiles, answers: Answers) -> list[str]:
 
 def make_database(machine: Machine, kept: SecretFiles, answers: Answers, *, renews: bool = False) -> list[str]:
     """Raises StackError."""
+    names = Names(answers.database_name)
+    if not answers.admin_url and (answers.database != "local" or not machine.is_real):
+        return []  # below a --root there is no server of this machine
+    if machine.only_shows:
+        is_there = can_sign_in(kept.all(URLS))
+        return [] if is_there else [f"database {names.database} and its roles {', '.join(map(names.role, ROLES))} made"]
     if answers.admin_url:
-        return make(answers.admin_url, Names(answers.database_name), kept, renews=renews)
-    if answers.database != "local":
-        return []
-    if not machine.is_real:
-        return ["nothing: a database is only made on a real machine"]
+        return make(answers.admin_url, names, kept, renews=renews)
     runs = as_user("postgres")
-    return make(PEER_URL, Names(answers.database_name), kept, renews=renews, base_url=local_url(runs), runs=runs)
+    return make(PEER_URL, names, kept, renews=renews, base_url=local_url(runs), runs=runs)
 
 
 def configure_store(machine: Machine, kept: SecretFiles, answers: Answers) -> list[str]:

@@ -19,6 +19,7 @@ from ops.stack.errors import StackError
 ROLES = ("owner", "auth", "core")
 # A role → the settings that hold its URL and, where there is one, its password alone.
 _URLS = {"owner": "MIGRATE_DATABASE_URL", "auth": "AUTH_DATABASE_URL", "core": "CORE_DATABASE_URL"}
+URLS = tuple(_URLS.values())
 _PASSWORDS = {"auth": "AUTH_DB_PASSWORD", "core": "CORE_DB_PASSWORD"}
 
 

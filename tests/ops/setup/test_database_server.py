@@ -181,6 +181,35 @@ def test_the_command_prepares_tells_and_shows_no_password(
     assert not [value for value in values if value in printed.output]
 
 
+def test_only_showing_makes_nothing_on_the_server(postgres_dsn: str, names: Names, tmp_path: Path) -> None:
+    words = [
+        "--directory",
+        str(tmp_path),
+        "--yes",
+        "--dry-run",
+        "--domains",
+        "a.example.com",
+        "--email",
+        "a@example.com",
+    ]
+    words += ["--admin-url", postgres_dsn, "--database-name", names.database]
+    done = CliRunner().invoke(command, words, catch_exceptions=False)
+    assert f"database {names.database} and its roles" in done.output
+    assert server.existing_roles(postgres_dsn, names) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_gets_its_database_made(postgres_dsn: str, names: Names, tmp_path: Path) -> None:
+    words = ["--directory", str(tmp_path), "--yes", "--domains", "a.example.com", "--email", "a@example.com"]
+    words += ["--admin-url", postgres_dsn, "--database-name", names.database]
+    CliRunner().invoke(command, words, catch_exceptions=False)
+    found = SecretFiles(Machine(tmp_path), Path("/var/secrets"), {})
+    assert server.can_sign_in(found.all(URLS))
+    again = CliRunner().invoke(command, ["--directory", str(tmp_path), "--yes"], catch_exceptions=False)
+    assert again.exit_code == 0, again.output
+    assert "✓" not in again.output
+
+
 def test_urls_keep_the_options_of_the_administrators() -> None:
     base = "postgresql://root:x@db.example.com:6432/postgres?sslmode=require&user=root"
     urls = server.settings(base, Names("gh"), dict.fromkeys(server.ROLES, "p@ss"))
