@@ -105,15 +105,17 @@ def restore(
     """
     started, read = time.monotonic(), planned.read
     next_step, is_running = "", False
-    with exclusive(read.place):
+    with _told_when_done() as done, exclusive(read.place):
         if read.place.holder() is not None:
             with paused(read.place) if _STOPPING_PARTS & set(planned.parts) else ExitStack():
                 _replace(planned, progress)
+                done.append(True)
             is_running = True
         else:
             _refuse_while_running(read)
             with read.place.taken():
                 _replace(planned, progress)
+                done.append(True)
             keeper = elsewhere.manager(read)
             if keeper is not None:
                 next_step = keeper.start
@@ -131,6 +133,18 @@ def restore(
         is_running=is_running,
         next_step=next_step,
     )
+
+
+@contextmanager
+def _told_when_done() -> Iterator[list[bool]]:
+    """An interrupt after everything is restored must not be told as one before; the list holds something by then."""
+    done: list[bool] = []
+    try:
+        yield done
+    except KeyboardInterrupt:
+        if not done:
+            raise
+        raise StackError("interrupted, but everything is restored: gatehouse status shows what runs") from None
 
 
 def _replace(planned: Plan, progress: Progress) -> None:
