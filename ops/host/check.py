@@ -72,7 +72,7 @@ class Check:
         }
         self.after: dict[str, Callable[[], None]] = {
             "install": self._is_served,
-            "look": self._units_hold,
+            "ready": self._units_hold,
             "close": self._is_closed,
             "upgrade": self._runs_next,
             "rollback": self._runs_first,

@@ -35,7 +35,10 @@ if [ "$(id -u)" = 0 ]; then
     # These change the machine, or what systemd runs. For all else root is more than it takes.
     case "${{1-}}" in
         setup | upgrade | doctor | probe | status | front | firewall | -* | "") ;;
-        *) exec setpriv --reuid {place.USER} --regid {place.USER} --init-groups -- "$command" "$@" ;;
+        *)
+            export HOME={place.VAR}  # root's own is closed to that user, and libraries look there for certificates
+            exec setpriv --reuid {place.USER} --regid {place.USER} --init-groups -- "$command" "$@"
+            ;;
     esac
 fi
 exec "$command" "$@"
