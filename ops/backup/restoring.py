@@ -227,8 +227,11 @@ def _database(planned: Plan) -> Iterator[str]:
     if (url := running_url(Postgres, read) if read.place.holder() not in {None, os.getpid()} else None) is not None:
         yield url
         return
+    passwords = _server_secrets(planned)
+    if "POSTGRES_PASSWORD" not in passwords:
+        raise BackupFailed("POSTGRES_PASSWORD must be set: the archive holds no secrets and neither does this place")
     try:
-        with Postgres(read.place.var, _server_secrets(planned)) as server:
+        with Postgres(read.place.var, passwords) as server:
             yield server.url
     except ServerError as error:
         raise StackError(str(error)) from None
@@ -247,8 +250,6 @@ def _server_secrets(planned: Plan) -> dict[str, str]:
     values = unpacking.merged_secrets(planned.secrets, planned.read.place.var / "secrets")
     found = {name: content.decode().strip() for name, content in values.items()}
     found |= {name: value for name in found if (value := planned.read.environ.get(name))}
-    if "POSTGRES_PASSWORD" not in found:
-        raise BackupFailed("POSTGRES_PASSWORD must be set: the archive holds no secrets and neither does this place")
     return found
 
 

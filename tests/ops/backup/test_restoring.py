@@ -324,7 +324,11 @@ def test_under_systemd_the_commands_are_systemds(
 
 
 def test_roles_and_rights_are_right_afterwards(environ: Environ, postgres_dsn: str) -> None:
-    """Into a database of another name: its services' roles are others than those of the dump."""
+    """Into a database of another name: its services' roles are others than those of the dump.
+
+    As on a host, where there is no embedded server and nobody has its password.
+    """
+    secret(environ, "POSTGRES_PASSWORD").unlink()
     made = backup.create(environ=environ)
     with made_database(postgres_dsn, template=None) as name:
         url = on_database(postgres_dsn, name)
