@@ -47,6 +47,7 @@ rm -rf /opt/gatehouse /etc/gatehouse /var/lib/gatehouse /etc/systemd/system/gate
 systemctl daemon-reload
 cd /
 runuser -u postgres -- dropdb --force gatehouse
+for role in core auth owner; do runuser -u postgres -- dropuser gatehouse_$role; done
 """
 
 
