@@ -5,26 +5,20 @@ the manifest. psql ends a transaction that it is not told to commit with a rollb
 whatever happens to the server, leaves the data that was there.
 """
 
-import subprocess
-import tempfile
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
 
 import psycopg
 
-from ops.backup import archive, tools
-from ops.backup.database import FOLDER, SCHEMAS, connected
+from ops.backup.database import SCHEMAS, connected
 from ops.backup.errors import BackupFailed
 from ops.backup.manifest import Database
+from ops.backup.streams import Sql, psql, sql_of
 from ops.migrate.database import LOCK_KEY, SERVICE_SCHEMAS, said
 
 _COPY_BYTES = 1 << 20
 _HEAD_LINES = 60
 _LOADED = b"loaded\n"
-_END_SECONDS = 30
 _ROLES = "SELECT rolname FROM pg_roles"
 # Settings that pg_dump sends ahead and older servers do not know: the first server version that does.
 _SETTINGS = {b"SET transaction_timeout = ": 17}
@@ -102,8 +96,8 @@ def load(
     """
     server, keeps_rights = _target(owner_url, dumped)
     with (
-        _psql(owner_url) as script,
-        _sql_of(path, passphrase, progress, keeps_rights=keeps_rights) as sql,
+        psql(owner_url) as script,
+        sql_of(path, passphrase, progress, keeps_rights=keeps_rights) as sql,
     ):
         script.write(_opening(dumped))
         for line in _without_unknown_settings(sql, server):
@@ -165,147 +159,10 @@ def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _without_unknown_settings(sql: "_Sql", server: int) -> Iterator[bytes]:
+def _without_unknown_settings(sql: Sql, server: int) -> Iterator[bytes]:
     """The head of the script, where pg_restore makes its settings, without those that are too new for the server."""
     unknown = tuple(setting for setting, since in _SETTINGS.items() if server < since)
     for _ in range(_HEAD_LINES):
         line = sql.readline()
         if not (unknown and line.startswith(unknown)):
             yield line
-
-
-class _Sql:
-    """What pg_restore makes of the dump; it is fed from the archive in a thread of its own."""
-
-    def __init__(self, process: subprocess.Popen[bytes], errors: IO[bytes], feed: Callable[[IO[bytes]], None]) -> None:
-        assert process.stdin
-        assert process.stdout
-        self._process = process
-        self._errors = errors
-        self._failure: BaseException | None = None
-        self.read, self.readline = process.stdout.read, process.stdout.readline
-        self._thread = threading.Thread(target=self._run, args=(feed, process.stdin), daemon=True)
-        self._thread.start()
-
-    def _run(self, feed: Callable[[IO[bytes]], None], target: IO[bytes]) -> None:
-        try:
-            with target:
-                feed(target)
-        except BrokenPipeError:
-            pass  # it has said why
-        except BaseException as error:  # noqa: BLE001 - told where it is asked for
-            self._failure = error
-            self._process.kill()
-
-    def abandon(self) -> None:
-        """Ends it and its feeding."""
-        self._process.kill()
-        self._thread.join()
-
-    def finish(self) -> None:
-        """Raises BackupFailed unless the dump was whole."""
-        self._thread.join()
-        if self._failure is not None:
-            raise self._failure
-        if self._process.wait():
-            self._errors.seek(0)
-            text = self._errors.read().decode(errors="replace")
-            raise BackupFailed(f"pg_restore failed: {tools.complaint(text)}")
-
-
-@contextmanager
-def _sql_of(
-    path: Path, passphrase: str | None, progress: Callable[[int], None], *, keeps_rights: bool
-) -> Iterator[_Sql]:
-    words: list[str | Path] = [tools.newest() / "pg_restore", "--no-owner", "--file=-"]
-    words += [f"--schema={schema}" for schema in SCHEMAS]
-    words += [] if keeps_rights else ["--no-privileges"]
-
-    def feed(target: IO[bytes]) -> None:
-        done = 0
-        with archive.reading(path, passphrase) as members:
-            for name, content in members:
-                while name.startswith(FOLDER) and (data := content.read(_COPY_BYTES)):
-                    target.write(data)
-                    done += len(data)
-                    progress(done)
-
-    pipe = subprocess.PIPE
-    with (
-        tempfile.TemporaryFile() as errors,
-        subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=errors, start_new_session=True) as process,
-    ):
-        sql = _Sql(process, errors, feed)
-        try:
-            yield sql
-        except BaseException:
-            sql.abandon()
-            raise
-
-
-class _Script:
-    """psql, which stops at the first error."""
-
-    def __init__(self, process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
-        self._process = process
-        self._errors = errors
-
-    def write(self, text: bytes) -> None:
-        assert self._process.stdin
-        try:
-            self._process.stdin.write(text)
-        except BrokenPipeError:
-            raise self._failure() from None
-
-    def await_word(self, word: bytes) -> None:
-        """Until it has done all that it was given, and says so."""
-        assert self._process.stdin
-        assert self._process.stdout
-        with suppress(BrokenPipeError):
-            self._process.stdin.flush()
-        if self._process.stdout.readline() != word:
-            raise self._failure()
-
-    def close(self) -> None:
-        """Its end, which must be a good one."""
-        assert self._process.stdin
-        with suppress(BrokenPipeError):
-            self._process.stdin.close()
-        if self._process.wait():
-            raise self._failure()
-
-    def _failure(self) -> BackupFailed:
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(_END_SECONDS)
-        self._errors.seek(0)
-        text = self._errors.read().decode(errors="replace")
-        return BackupFailed(f"the database refused the dump: {tools.complaint(text)}")
-
-
-@contextmanager
-def _psql(owner_url: str) -> Iterator[_Script]:
-    words: list[str | Path] = [
-        tools.newest() / "psql",
-        "--no-psqlrc",
-        "--quiet",
-        "--no-password",
-        "--set=ON_ERROR_STOP=1",
-    ]
-    with (
-        tempfile.TemporaryFile() as errors,
-        subprocess.Popen(
-            [*words, "--file=-"],
-            env=tools.environment(owner_url),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            start_new_session=True,  # a Ctrl-C is ours to act upon
-        ) as process,
-    ):
-        try:
-            yield _Script(process, errors)
-        except BaseException:
-            process.kill()
-            with suppress(BrokenPipeError):
-                process.communicate()
-            raise

@@ -23,12 +23,12 @@ def command(source: Path, parts: tuple[str, ...], yes: bool, no_start: bool, as_
     It is checked to its end before anything is touched. The services are stopped meanwhile and started again; this
     returns when they are ready. A restore that fails or is interrupted leaves what was there before.
     """
-    from ops.backup import restoring  # noqa: PLC0415
+    from ops.backup import planning, restoring  # noqa: PLC0415
     from ops.cli.bars import bars, interruptible  # noqa: PLC0415
 
     with interruptible():
         with bars() as progress:
-            planned = restoring.plan(source, parts=parts, say=_say, progress=progress, ask_passphrase=_asker(source))
+            planned = planning.plan(source, parts=parts, say=_say, progress=progress, ask_passphrase=_asker(source))
         if not yes:
             _confirm(planned)
         with bars() as progress:

@@ -18,7 +18,7 @@ import pytest
 from psycopg import sql
 
 from ops import backup, secrets
-from ops.backup import elsewhere, restoring, tools
+from ops.backup import elsewhere, planning, restoring, tools
 from ops.backup.errors import BackupFailed
 from ops.embedded import Postgres, ServerError
 from ops.stack import configuration
@@ -78,7 +78,7 @@ def state(environ: Environ) -> Environ:
 
 
 def restore(environ: Environ, *parts: str, source: Path | None = None) -> restoring.Restored:
-    planned = restoring.plan(source or Path(environ["BACKUP_DIRECTORY"]), parts=parts, environ=environ)
+    planned = planning.plan(source or Path(environ["BACKUP_DIRECTORY"]), parts=parts, environ=environ)
     return restoring.restore(planned, starts=False)
 
 
@@ -117,7 +117,7 @@ def test_an_encrypted_archive_restores_into_an_empty_database(
 def test_rows_that_are_not_those_of_the_manifest_leave_everything_as_it_was(environ: Environ) -> None:
     backup.create(environ=environ)
     before = change_everything(environ)
-    planned = restoring.plan(Path(environ["BACKUP_DIRECTORY"]), environ=environ)
+    planned = planning.plan(Path(environ["BACKUP_DIRECTORY"]), environ=environ)
     assert planned.manifest.database
     lying = replace(planned.manifest.database, rows={**planned.manifest.database.rows, "auth.users": 77})
     with pytest.raises(BackupFailed, match=r"auth\.users has 0 rows instead of 77"):
@@ -134,7 +134,7 @@ def test_an_interrupt_leaves_everything_as_it_was(environ: Environ, title: str) 
         if doing == title:
             raise KeyboardInterrupt
 
-    planned = restoring.plan(Path(environ["BACKUP_DIRECTORY"]), environ=environ)
+    planned = planning.plan(Path(environ["BACKUP_DIRECTORY"]), environ=environ)
     with pytest.raises(KeyboardInterrupt):
         restoring.restore(planned, starts=False, progress=interrupt)
     assert state(environ) == before
@@ -144,7 +144,7 @@ def test_secrets_that_cannot_be_replaced_leave_the_data_too(environ: Environ, mo
     """The renaming happens when all data is in, and fails at the second of three names."""
     backup.create(environ=environ)
     before = change_everything(environ)
-    planned = restoring.plan(Path(environ["BACKUP_DIRECTORY"]), environ=environ)
+    planned = planning.plan(Path(environ["BACKUP_DIRECTORY"]), environ=environ)
     moves: list[Path] = []
     certificates = Path(environ["GATEHOUSE_VAR"]) / "certs"
 
@@ -209,7 +209,7 @@ def test_a_damaged_archive_is_passed_over_and_told_of(environ: Environ) -> None:
     bad = backup.create(environ=environ).path
     bad.write_bytes(bad.read_bytes()[:-100])
     told: list[str] = []
-    planned = restoring.plan(Path(environ["BACKUP_DIRECTORY"]), environ=environ, say=told.append)
+    planned = planning.plan(Path(environ["BACKUP_DIRECTORY"]), environ=environ, say=told.append)
     assert planned.archive == good
     assert len(told) == 1
     assert str(bad) in told[0]
@@ -219,14 +219,14 @@ def test_a_newest_archive_without_its_passphrase_is_not_passed_over(environ: Env
     backup.create(environ=environ)
     backup.create(environ=environ | {"BACKUP_PASSPHRASE": PASSPHRASE})
     with pytest.raises(BackupFailed, match="is encrypted: set BACKUP_PASSPHRASE"):
-        restoring.plan(Path(environ["BACKUP_DIRECTORY"]), environ=environ)
+        planning.plan(Path(environ["BACKUP_DIRECTORY"]), environ=environ)
 
 
 def test_an_archive_of_a_newer_gatehouse_is_refused(environ: Environ, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ops.backup.making.version", lambda _: "99.0.0")
     backup.create(environ=environ)
     with pytest.raises(BackupFailed, match=r"was made by Gatehouse 99\.0\.0 and this is"):
-        restoring.plan(Path(environ["BACKUP_DIRECTORY"]), environ=environ)
+        planning.plan(Path(environ["BACKUP_DIRECTORY"]), environ=environ)
 
 
 def test_each_part_can_be_restored_alone(environ: Environ) -> None:
