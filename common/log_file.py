@@ -20,6 +20,7 @@ class LogFile:
     def __init__(self, path: str) -> None:
         self.path = path
         self._identity = (0, 0)
+        self._is_torn = False  # the last line of ours is there in part: the disk was full
 
     def take(self) -> None:
         """Standard output and error lead to the file from now on. Makes it and its folder; raises OSError."""
@@ -30,6 +31,7 @@ class LogFile:
             os.dup2(opened, _STDERR)
             found = os.fstat(opened)
             self._identity = (found.st_dev, found.st_ino)
+            self._is_torn = False
         finally:
             os.close(opened)
 
@@ -38,11 +40,17 @@ class LogFile:
         if not self._is_current():
             self._take_if_possible()
 
-    def write(self, data: bytes) -> None:
-        """Appends whole lines in one piece; nothing is raised for a full disk, a request must not fail for it."""
+    def write(self, data: bytes) -> int:
+        """Appends whole lines in one piece; how many bytes of them were not taken.
+
+        Nothing is raised for a full disk, a request must not fail for it.
+        """
         is_locked = self._lock()
         try:
-            write_all(_STDOUT, data)
+            # What a full disk cut off must not swallow the line that comes after it.
+            lost = write_all(_STDOUT, b"\n" + data if self._is_torn else data)
+            self._is_torn = 0 < lost < len(data) or (self._is_torn and lost > 0)
+            return min(lost, len(data))
         finally:
             if is_locked:
                 fcntl.flock(_STDOUT, fcntl.LOCK_UN)
@@ -74,11 +82,12 @@ class LogFile:
             return
 
 
-def write_all(fd: int, data: bytes) -> None:
-    """Until all is written or nobody takes it any more."""
+def write_all(fd: int, data: bytes) -> int:
+    """Until all is written or nobody takes it any more; how many bytes were not taken."""
     view = memoryview(data)
     try:
         while view:
             view = view[os.write(fd, view) :]
     except OSError:
-        return
+        pass  # it is told by the number
+    return len(view)

@@ -37,6 +37,7 @@ class LineWriter:
         self._fd = fd
         self._file: LogFile | None = None
         self._lines: list[bytes] = []
+        self._lost = 0
         self._scheduled: asyncio.TimerHandle | None = None
 
     def write(self, line: bytes) -> None:
@@ -58,10 +59,16 @@ class LineWriter:
         lines, self._lines = self._lines, []
         if lines:
             data = b"\n".join(lines) + b"\n"
-            if self._file is not None:
-                self._file.write(data)
-            else:
-                write_all(self._fd, data)
+            lost = self._file.write(data) if self._file is not None else write_all(self._fd, data)
+            self._count_lost(data, lost)
+
+    def _count_lost(self, data: bytes, lost: int) -> None:
+        """What a full disk did not take is told once it takes lines again."""
+        if lost:
+            self._lost += data.count(b"\n", len(data) - lost)
+        elif self._lost:
+            count, self._lost = self._lost, 0
+            structlog.get_logger().warning("log_lines_lost", lines=count)
 
     def lead_to(self, file: LogFile) -> None:
         """Standard output and error become `file`, whatever it is renamed to. Raises OSError."""

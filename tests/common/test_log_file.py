@@ -10,16 +10,19 @@ from pathlib import Path
 
 # Obeys one order a line on its standard input, and answers each on a pipe of its own.
 PROGRAM = """
-import os, sys, traceback, structlog
+import os, resource, signal, sys, traceback, structlog
 from common import logs
 
 answers = os.fdopen(int(sys.argv[2]), "w")
 logs.configure("edge", file=sys.argv[1])
 log = structlog.get_logger()
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 for order in sys.stdin:
     kind, _, text = order.strip().partition(" ")
     if kind == "log":
         log.info(text)
+    elif kind == "limit":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(text), resource.RLIM_INFINITY))
     else:
         print(text, file=sys.stderr, flush=True)
     print("done", file=answers, flush=True)
@@ -86,6 +89,23 @@ def test_standard_error_goes_to_the_same_file(tmp_path: Path) -> None:
         speak("stderr Traceback of two")
     assert events(tmp_path / "older") == ["Traceback", "before it has looked"]
     assert events(log) == ["two", "Traceback of two"]
+
+
+def test_what_a_full_disk_cuts_off_spoils_no_other_line_and_is_counted(tmp_path: Path) -> None:
+    log = tmp_path / "edge.log"
+    with speaker(log) as speak:
+        speak("log one")
+        speak(f"limit {log.stat().st_size + 10}")  # as a full disk: the next line fits in part, the others not at all
+        speak("log two")
+        speak("log three")
+        speak("limit 1000000")
+        speak("log four")
+        speak("log five")
+    lines = log.read_text().splitlines()
+    assert lines[1] == '{"time":"2'
+    told = [json.loads(line) for line in (lines[0], *lines[2:])]
+    assert [entry["event"] for entry in told] == ["one", "four", "log_lines_lost", "five"]
+    assert told[2]["lines"] == 2
 
 
 def test_a_folder_that_is_gone_is_made_again_and_what_cannot_be_is_borne(tmp_path: Path) -> None:
