@@ -18,6 +18,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from common import error_tracking, settings
 from common.error_tracking import FLUSH_SECONDS
+from common.error_tracking.scrub import scrub
 from common.error_tracking.tracker import REPORTS_PER_MINUTE_MAX
 from common.errors import NotFound, ServiceUnavailable
 from common.routes import TEMPLATE
@@ -122,6 +123,21 @@ async def test_what_clients_do_wrong_and_what_is_away_is_no_report(start: Start,
     assert statuses == [404, 503, 404, 200, 401]
     await client.close()
     assert server.items == []
+
+
+@pytest.mark.parametrize("piece", ["a", "-eyJ", "input_value=", " ", "://x", "mail@"])
+def test_a_long_text_costs_no_time_and_loses_no_half_word(piece: str) -> None:
+    event: Any = {"exception": {"values": [{"value": f"no account {piece * 100_000}"}]}}
+    started = time.process_time()
+    scrub(event, {})
+    assert time.process_time() - started < 1
+    (exception,) = event["exception"]["values"]
+    assert exception["value"].startswith("no account")
+    assert exception["value"].endswith(" [cut]")
+    address = f"{'word ' * 398}alice@example.com and more"
+    cut: Any = {"exception": {"values": [{"value": address}]}}
+    scrub(cut, {})
+    assert "alice" not in cut["exception"]["values"][0]["value"]
 
 
 async def test_report_names_nobody_and_carries_no_credential(start: Start, server: Sentry) -> None:
