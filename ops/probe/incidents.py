@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ops.owner import as_owner
+
 REMIND_SECONDS = 86_400
 
 # Subject and detail; whether it was delivered.
@@ -46,9 +48,15 @@ class Incidents:
 
 
 @contextmanager
-def incidents(path: Path, tell: Tell, *, clock: Callable[[], float] = time.time) -> Iterator[Incidents]:
-    """Those of `path`, for one probe at a time, written back whole or not at all. Raises OSError."""
-    with as_owner(path.parent):
+def incidents(
+    path: Path, tell: Tell, *, var: Path | None = None, clock: Callable[[], float] = time.time
+) -> Iterator[Incidents]:
+    """Those of `path`, for one probe at a time, written back whole or not at all. Raises OSError.
+
+    Root writes as the owner of `var` (default: the file's folder).
+    """
+    with as_owner(var or path.parent):
+        path.parent.mkdir(mode=0o700, exist_ok=True)
         lock = path.with_suffix(".lock").open("a")
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -56,27 +64,8 @@ def incidents(path: Path, tell: Tell, *, clock: Callable[[], float] = time.time)
         try:
             yield found
         finally:
-            with as_owner(path.parent):
+            with as_owner(var or path.parent):
                 _write(path, found.known)
-
-
-@contextmanager
-def as_owner(folder: Path) -> Iterator[None]:
-    """Root writes with the rights of the services' user, whose folder it is.
-
-    What it leaves there is theirs, and a link that they put in its way leads nowhere that they could not go themselves.
-    """
-    if os.geteuid() != 0:
-        yield
-        return
-    owner = folder.stat()
-    os.setegid(owner.st_gid)
-    os.seteuid(owner.st_uid)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(0)
 
 
 def _write(path: Path, known: dict[str, dict[str, Any]]) -> None:

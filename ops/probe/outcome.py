@@ -9,7 +9,8 @@ from typing import Any
 
 from common.settings import variable
 from ops.alerts import alert
-from ops.probe.incidents import Incidents, as_owner, incidents
+from ops.owner import as_owner
+from ops.probe.incidents import Incidents, incidents
 from ops.probe.reviving import down, edge_itself, revive
 from ops.stack.errors import StackError
 from ops.stack.place import Place
@@ -139,8 +140,8 @@ def _remember(outcome: Outcome, place: Place, environ: Mapping[str, str] | None)
 
     is_reported = False
     try:
-        place.run.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with incidents(place.run / "probe.json", tell) as known:
+        place.var.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with incidents(place.run / "probe.json", tell, var=place.var) as known:
             _report(outcome, known)
             is_reported = True
     except OSError as error:
@@ -165,8 +166,8 @@ def _append(outcome: Outcome, place: Place) -> list[str]:
     """One write, so that lines of two probes never mix."""
     path = place.log("probe")
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with as_owner(path.parent):
+        with as_owner(place.var):
+            path.parent.mkdir(mode=0o700, exist_ok=True)
             handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             try:
                 os.write(handle, f"{outcome.line()}\n".encode())

@@ -300,6 +300,23 @@ def test_root_writes_as_the_folder_s_owner() -> None:
         assert (closed.read_text(), os.geteuid(), os.getegid()) == ("untouched", 0, 0)
 
 
+def test_root_writes_nothing_where_a_folder_was_replaced_by_a_link() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("for root")
+    with TemporaryDirectory() as folder, serving(Site()) as site:
+        Path(folder).chmod(0o711)
+        host = Host(Path(folder), site)
+        of_root = Path(folder, "of-root")
+        for made in (host.place.var, of_root):
+            made.mkdir(mode=0o755)
+        os.chown(host.place.var, 12345, 12346)
+        for link in (host.place.logs, host.place.run):
+            link.symlink_to(of_root)
+        with pytest.raises(StackError, match="cannot be written: Permission denied"):
+            host.probe()
+        assert list(of_root.iterdir()) == []
+
+
 def test_the_command_restarts_a_service_that_hangs(tmp_path: Path) -> None:
     import signal
 
