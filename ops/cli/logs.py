@@ -169,12 +169,15 @@ def _rotate(place: "Place", *, as_json: bool, is_forced: bool) -> None:
 
     from common.settings import SettingsError  # noqa: PLC0415
     from ops.logs import rotation  # noqa: PLC0415
+    from ops.owner import as_owner  # noqa: PLC0415
     from ops.stack.errors import StackError  # noqa: PLC0415
 
     if not place.logs.is_dir():
         raise StackError(f"there are no logs in {place.logs}")
     try:
-        report = asdict(rotation.rotate(place.logs, rotation.Policy.read(), is_forced=is_forced))
+        policy = rotation.Policy.read()
+        with as_owner(place.var):
+            report = asdict(rotation.rotate(place.logs, policy, is_forced=is_forced))
     except SettingsError as error:
         raise StackError(str(error)) from None
     except OSError as error:

@@ -4,10 +4,12 @@ A rename loses nothing, since our processes look for their file before each batc
 Valkey write to the file they were started with: theirs is copied and emptied.
 """
 
+import errno
 import fcntl
 import gzip
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,6 +28,8 @@ from ops.logs.lines import own_time
 _COPIED = frozenset({"postgres", "valkey"})
 _LINES_LOOKED_AT = 100
 _MODE = 0o600
+WAIT_SECONDS = 10.0
+_POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -52,14 +56,22 @@ class Report:
     removed: list[str] = field(default_factory=list)
 
 
-def rotate(folder: Path, policy: Policy, *, now: datetime | None = None, is_forced: bool = False) -> Report:
-    """Does what is due, or with `is_forced` rotates every log that is not empty. Waits for another rotation to end.
+def rotate(
+    folder: Path,
+    policy: Policy,
+    *,
+    now: datetime | None = None,
+    is_forced: bool = False,
+    wait_seconds: float = WAIT_SECONDS,
+) -> Report:
+    """Does what is due, or with `is_forced` rotates every log that is not empty.
 
-    Raises OSError; whatever was done by then is complete, and nothing is lost.
+    Raises OSError, also when another rotation is at it for longer than `wait_seconds`; whatever was done by then is
+    complete, and nothing is lost.
     """
     now = now or datetime.now(UTC)
     report = Report()
-    with _alone(folder):
+    with _alone(folder, wait_seconds):
         for name in files.names(folder):
             log = folder / f"{name}.log"
             if _is_due(log, policy, now, is_forced=is_forced):
@@ -75,14 +87,27 @@ def is_large(folder: Path, policy: Policy) -> bool:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """The controller, a timer and a person may rotate at once."""
-    handle = os.open(folder / ".rotation.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
+def _alone(folder: Path, wait_seconds: float) -> Iterator[None]:
+    """The controller, a timer and a person may rotate at once. One that hangs must not hold up the others."""
+    path = folder / ".rotation.lock"
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        deadline = time.monotonic() + wait_seconds
+        while not _is_taken(handle):
+            if time.monotonic() > deadline:
+                raise OSError(errno.ETIMEDOUT, f"another rotation is at it for over {wait_seconds:g} s", str(path))
+            time.sleep(_POLL_SECONDS)
         yield
     finally:
         os.close(handle)
+
+
+def _is_taken(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _size(path: Path) -> int:

@@ -12,6 +12,8 @@ from ops.stack.place import Place
 
 LOOK_SECONDS = 10.0
 _ROUND_SECONDS = 3600.0
+# The controller's own end must not wait for somebody else's rotation.
+_WAIT_SECONDS = 2.0
 
 
 async def keep_logs(place: Place, policy: Policy, story: Story, *, look_seconds: float = LOOK_SECONDS) -> None:
@@ -24,7 +26,7 @@ async def keep_logs(place: Place, policy: Policy, story: Story, *, look_seconds:
             if said and said != complaint:
                 story.say(said)
             complaint = said
-            due_at = time.monotonic() + _ROUND_SECONDS
+            due_at = time.monotonic() + (look_seconds if said else _ROUND_SECONDS)
         if own is not None:
             own.follow()  # somebody else may have rotated too
         await asyncio.sleep(look_seconds)
@@ -46,7 +48,7 @@ def _own_log(place: Place) -> LogFile | None:
 def _rotate(place: Place, policy: Policy) -> str:
     """What went wrong; empty when nothing did."""
     try:
-        rotation.rotate(place.logs, policy)
+        rotation.rotate(place.logs, policy, wait_seconds=_WAIT_SECONDS)
     except OSError as error:
         return f"the logs could not be rotated: {error.strerror}: {error.filename or place.logs}"
     return ""

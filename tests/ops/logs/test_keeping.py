@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -58,7 +59,7 @@ async def test_a_log_of_yesterday_and_one_that_grows_are_rotated(place: Place) -
 
 async def test_a_failure_is_said_once_and_tried_again(place: Place) -> None:
     edge, said = place.log("edge"), []
-    edge.write_text("x" * 1000 + "\n")
+    edge.write_text('{"time":"2020-01-01T00:00:00.000Z"}\n')  # of another day, and small
     lock = place.logs / ".rotation.lock"
     lock.mkdir()  # nobody can open it
     async with keeping(place, said):
@@ -68,6 +69,29 @@ async def test_a_failure_is_said_once_and_tried_again(place: Place) -> None:
         lock.rmdir()
         await until(lambda: len(files.older(edge)) == 1)
     assert said == [f"the logs could not be rotated: Is a directory: {lock}"]
+
+
+def test_root_rotates_as_the_owner_of_the_state_directory() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("for root")
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o711)
+        stack = Stack(Path(folder, "var"))
+        of_root, logs = Path(folder, "postgres.log"), stack.var / "logs"
+        of_root.write_text("2020-01-01 10:00:00.000 UTC of root\n")
+        of_root.chmod(0o600)
+        logs.mkdir(parents=True)
+        (logs / "edge.log").write_text("one\n")
+        (logs / "core.log-20200101T000000.000000Z").symlink_to(of_root)
+        (logs / "core.log-20200102T000000.000000Z").write_text("two\n")
+        for path in (stack.var, logs, logs / "edge.log"):
+            os.chown(path, 12345, 12346)
+        done = stack.gatehouse("logs", "--rotate")
+        assert (done.returncode, "Permission denied" in done.stderr) == (1, True)
+        (logs / "core.log-20200101T000000.000000Z").unlink()
+        assert stack.gatehouse("logs", "--rotate").returncode == 0
+        assert {path.stat().st_uid for path in logs.iterdir() if path.name.startswith((".", "edge"))} == {12345}
+        assert of_root.read_text().endswith("of root\n")
 
 
 def test_rotation_on_demand_says_what_it_did(tmp_path: Path) -> None:

@@ -137,6 +137,16 @@ def test_a_file_that_somebody_is_writing_to_is_not_compressed(tmp_path: Path) ->
     assert [json.loads(text)["event"] for text in all_lines(log)] == ["held", "late", "next"]
 
 
+def test_a_rotation_that_hangs_holds_up_no_other_for_long(tmp_path: Path) -> None:
+    log = tmp_path / "edge.log"
+    log.write_text(line(NOON))
+    with (tmp_path / ".rotation.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(OSError, match=r"another rotation is at it for over 0\.2 s: .*rotation\.lock"):
+            rotate(tmp_path, POLICY, now=NOON, is_forced=True, wait_seconds=0.2)
+    assert len(rotate(tmp_path, POLICY, now=NOON, is_forced=True, wait_seconds=0.2).rotated) == 1
+
+
 def test_an_interrupted_compression_is_done_again(tmp_path: Path) -> None:
     log = tmp_path / "edge.log"
     for event in ("one", "two"):
