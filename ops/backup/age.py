@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from ops.backup.errors import BackupFailed
+from ops.backup.errors import BackupFailed, NotOpened
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -27,11 +27,13 @@ WORK_FACTOR = 17  # N = 2^17, r = 8: 128 MiB for half a second; OWASP's first ch
 _WORK_FACTOR_MAX = 20  # somebody else's file must not take all memory
 _CHUNK = 64 << 10
 _TAG = 16
+_NONCE = 16
 _FIRST = b"age-encryption.org/v1\n"
 _STANZA = re.compile(rb"-> scrypt ([A-Za-z0-9+/]{22}) ([1-9][0-9]?)\n([A-Za-z0-9+/]{43})\n")
 _LAST = re.compile(rb"--- ([A-Za-z0-9+/]{43})\n")
 _HEADER_LINES = 4
 _NO_NONCE = bytes(12)  # each wrapping key is used once
+_DAMAGED = "the encrypted archive is damaged or cut short"
 
 
 class Encrypted(io.RawIOBase):
@@ -80,8 +82,11 @@ class Decrypted(io.RawIOBase):
         self._plain = memoryview(b"")
         self._count = 0
         file_key = _file_key(source, passphrase)
-        self._cipher = ChaCha20Poly1305(_derived(file_key, source.read(16), b"payload"))
+        nonce = source.read(_NONCE)
+        self._cipher = ChaCha20Poly1305(_derived(file_key, nonce, b"payload"))
         self._next = source.read(_CHUNK + _TAG)
+        if len(nonce) < _NONCE or not self._next:  # even of nothing there is a chunk
+            raise BackupFailed(_DAMAGED)
 
     def readable(self) -> bool:
         return True
@@ -100,7 +105,9 @@ class Decrypted(io.RawIOBase):
         try:
             plain = self._cipher.decrypt(_nonce(self._count, not self._next), chunk, None)
         except InvalidTag:
-            raise BackupFailed("the encrypted archive is damaged or cut short") from None
+            raise BackupFailed(_DAMAGED) from None
+        if not plain and self._count:  # only an empty file may end in an empty chunk
+            raise BackupFailed(_DAMAGED)
         self._count += 1
         return plain
 
@@ -123,7 +130,11 @@ def _file_key(source: IO[bytes], passphrase: str) -> bytes:
         key = _stretched(passphrase, _decode(stanza[1]), work_factor)
         file_key = ChaCha20Poly1305(key).decrypt(_NO_NONCE, _decode(stanza[3]), None)
     except InvalidTag:
-        raise BackupFailed("the passphrase does not open the archive: check BACKUP_PASSPHRASE") from None
+        raise NotOpened("the passphrase does not open the archive: check BACKUP_PASSPHRASE") from None
+    except (ValueError, MemoryError):  # what OpenSSL says when there is no room for it
+        raise BackupFailed(
+            f"there is not enough memory for the archive's scrypt work factor of {work_factor}"
+        ) from None
     if not hmac.compare_digest(_mac(file_key, b"".join(lines[:3]) + b"---"), _decode(last[1])):
         raise BackupFailed("the header of the encrypted archive was changed")
     return file_key
@@ -152,4 +163,8 @@ def _encode(data: bytes) -> bytes:
 
 
 def _decode(text: bytes) -> bytes:
-    return base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)
+    """Raises BackupFailed for what another text decodes to as well: the format has one way to write anything."""
+    data = base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)
+    if _encode(data) != text:
+        raise BackupFailed("the header of the encrypted archive was changed")
+    return data

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ops.backup import files
 from ops.backup.age import is_encrypted
-from ops.backup.errors import BackupFailed
+from ops.backup.errors import BackupFailed, NotOpened
 from ops.backup.manifest import Manifest
 from ops.backup.verify import Progress, verify
 
@@ -29,12 +29,12 @@ def choose(
         raise BackupFailed(f"{source} holds no backup with {_listed(parts)}")
     for path in candidates:
         if is_encrypted(path) and not passphrase:
-            raise BackupFailed(f"{path} is encrypted: set BACKUP_PASSPHRASE or BACKUP_PASSPHRASE_FILE")
+            raise NotOpened(f"{path} is encrypted: set BACKUP_PASSPHRASE or BACKUP_PASSPHRASE_FILE")
         try:
             return path, _verified(path, parts, passphrase, progress)
+        except NotOpened:
+            raise
         except BackupFailed as error:
-            if "passphrase" in str(error):
-                raise
             say(f"passed over: {error}")
     raise BackupFailed(f"{source} holds no backup that is whole: {len(candidates)} were tried")
 

@@ -23,7 +23,7 @@ def is_of_servers(name: str) -> bool:
 
 def read_secrets(path: Path, passphrase: str | None) -> dict[str, bytes]:
     """The members of the secrets' part by name, `gatehouse.json` among them."""
-    return {name: content.read() for name, content in _members(path, passphrase, "secrets/")}
+    return {name: archive.read_small(name, content) for name, content in _members(path, passphrase, "secrets/")}
 
 
 def conflicts(given: Mapping[str, bytes], environ: Mapping[str, str]) -> list[str]:

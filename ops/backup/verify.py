@@ -25,6 +25,8 @@ def verify(path: Path, passphrase: str | None, progress: Progress = lambda _: No
         if described is None:
             raise BackupFailed(f"{path} has no manifest: it is cut short or no archive of Gatehouse")
         _compare(path, described.members, seen)
+        if (described.database is not None) != ("database" in described.parts):
+            raise BackupFailed(f"{path} is damaged: its manifest contradicts itself about the database")
         if described.database is not None:
             dump.judge(path)
     return described
@@ -38,7 +40,7 @@ def _read(
     with archive.reading(path, passphrase) as members:
         for name, content in members:
             if name == manifest.NAME:
-                described = manifest.loaded(content.read())
+                described = manifest.loaded(archive.read_small(name, content))
                 continue
             measured = _Teed(content, dump.feed if name.startswith(FOLDER) else None)
             seen.append(Member(name, *archive.digest(measured)))

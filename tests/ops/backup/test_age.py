@@ -96,3 +96,39 @@ def test_a_file_that_would_take_all_memory_is_refused() -> None:
     closed = encrypted(b"x", work_factor=10).replace(b" 10\n", b" 30\n", 1)
     with pytest.raises(BackupFailed, match="work factor of 30"):
         decrypted(closed)
+
+
+def header_size(closed: bytes) -> int:
+    return closed.index(b"\n", closed.index(b"\n---") + 1) + 1
+
+
+@pytest.mark.parametrize("more", [0, 1, 15, 16])
+def test_a_file_that_ends_with_its_header_is_not_an_empty_one(more: int) -> None:
+    closed = encrypted(b"")
+    with pytest.raises(BackupFailed, match="damaged or cut short"):
+        decrypted(closed[: header_size(closed) + more])
+
+
+def test_an_empty_chunk_ends_only_an_empty_file() -> None:
+    """The file key is our own here, so that everything but the rule is right."""
+    target = io.BytesIO()
+    with Encrypted(target, PASSPHRASE, work_factor=QUICK) as writer:
+        writer._write_chunk(bytes(CHUNK), is_last=False)
+    with pytest.raises(BackupFailed, match="damaged or cut short"):
+        decrypted(target.getvalue())
+
+
+def test_what_follows_the_last_chunk_is_refused() -> None:
+    closed = encrypted(os.urandom(CHUNK))
+    with pytest.raises(BackupFailed, match="damaged or cut short"):
+        decrypted(closed + closed[-CHUNK - 16 :])
+
+
+def test_a_header_is_written_in_one_way_only() -> None:
+    """The last character of 43 in base64 has two bits to spare, which a lax reader ignores."""
+    closed = encrypted(b"content")
+    last = header_size(closed) - 2
+    letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    other = letters[letters.index(closed[last]) + 1]
+    with pytest.raises(BackupFailed, match="header of the encrypted archive was changed"):
+        decrypted(closed[:last] + bytes([other]) + closed[last + 1 :])
