@@ -1,5 +1,7 @@
 """`gatehouse setup`: from an empty machine to production."""
 
+import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -65,17 +67,18 @@ def _setup(is_host: bool, directory: Path | None, root: Path | None, yes: bool, 
     from ops.setup import host as on_host  # noqa: PLC0415
     from ops.setup.answers import from_settings  # noqa: PLC0415
     from ops.setup.asking import collect  # noqa: PLC0415
-    from ops.setup.front import default_front  # noqa: PLC0415
     from ops.setup.machine import Machine  # noqa: PLC0415
     from ops.stack.errors import StackError  # noqa: PLC0415
 
     if is_host == (directory is not None):
         raise click.UsageError("say --host (this machine, with systemd) or --directory DIR (settings and secrets only)")
     machine = Machine(root or Path("/"), only_shows=dry_run)
+    if is_host and machine.is_real and os.geteuid() != 0:
+        raise StackError("--host looks into and changes what is root's: run it as root (sudo)")
     known = in_directory.known(directory) if directory else on_host.known(machine)
     before = from_settings(known, is_host=is_host)
     if is_host:
-        before["front"] = default_front(machine, is_first=not known)
+        before["front"] = on_host.front_before(machine, known)
     answers, wrong = collect(_given(options), before, is_host=is_host, asks=not yes)
     wrong += in_directory.faults(answers) if directory else on_host.faults(machine, answers)
     if wrong:
@@ -87,12 +90,14 @@ def _setup(is_host: bool, directory: Path | None, root: Path | None, yes: bool, 
     else:
         source = options["source"] or on_host.SOURCE
         steps = on_host.steps(machine, answers, source=source, renews=renews, starts=starts)
-    _confirm(answers, steps, asks=not yes, dry_run=dry_run)
+    settings = in_directory.settings(directory, answers) if directory else on_host.settings(machine, answers)
+    _confirm(answers, settings, steps, asks=not yes, dry_run=dry_run)
     _go(steps, dry_run=dry_run)
     if is_host and starts and not dry_run:
         _finish(answers)
     elif directory and not dry_run:
-        click.echo(f"\nStart it with: cd {directory} && gatehouse up --detach && gatehouse setup admin")
+        place = shlex.quote(str(directory))
+        click.echo(f"\nStart it with: cd {place} && gatehouse up --detach && gatehouse setup admin")
 
 
 def _given(options: dict[str, Any]) -> dict[str, str]:
@@ -102,14 +107,15 @@ def _given(options: dict[str, Any]) -> dict[str, str]:
     return given | ({"admin_url": read_url()} if given.get("admin_url") == "-" else {})
 
 
-def _confirm(answers: "Answers", steps: "list[Step]", *, asks: bool, dry_run: bool) -> None:
+def _confirm(answers: "Answers", settings: dict[str, str], steps: "list[Step]", *, asks: bool, dry_run: bool) -> None:
+    from ops.setup.answers import shown  # noqa: PLC0415
+
     click.echo("This is going to be set up:")
-    for name, value in answers.settings().items():
+    for name, value in settings.items():
         if value:
-            click.echo(f"  {name}={value}")
-    shown = {"database": answers.database, "store": answers.store, "front": answers.front}
-    # Of a URL its scheme only: it may hold a password.
-    click.echo("  " + ", ".join(f"{name}: {value.partition('://')[0]}" for name, value in shown.items()))
+            click.echo(f"  {name}={shown(value)}")
+    places = {"database": answers.database, "store": answers.store, "front": answers.front}
+    click.echo("  " + ", ".join(f"{name}: {shown(value)}" for name, value in places.items()))
     click.echo(f"  in {len(steps)} steps: {', '.join(step.name.lower() for step in steps)}\n")
     if asks and not dry_run:
         click.confirm("Go on?", default=True, abort=True, err=True)

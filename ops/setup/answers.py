@@ -53,13 +53,25 @@ class Answers:
         plain = next((host for host in self.hosts if not host.startswith("*.")), "")
         return f"https://{plain}" if plain else ""
 
+    def settings_over(self, known: Mapping[str, str], before: "Answers") -> dict[str, str]:
+        """The lines of the settings file, where `known` ones came of the answers `before`.
+
+        What an answer says otherwise now is set, and what is missing; what somebody tuned by hand since then stays.
+        """
+        once = {name: value for name, value in before.settings().items() if name != "ENV"}
+        return {
+            name: known[name] if name in known and value == once.get(name) else value
+            for name, value in self.settings().items()
+        }
+
     def settings(self) -> dict[str, str]:
-        """The lines of the settings file; an empty value is no line."""
+        """The lines of a new settings file; an empty value is no line."""
         return {
             "ENV": "production",
             "DOMAINS": ",".join(self.hosts),
             "PUBLIC_URL": self.public_url,
             "ADMIN_EMAIL": self.email,
+            "LETSENCRYPT_EMAIL": self.email if self.front != "none" else "",
             "EDGE_PORT": str(self.port),
             "TRUSTED_PROXIES": "127.0.0.1/32,::1/128" if self.front != "none" else "",
             "EDGE_WORKERS": str(self.workers),
@@ -77,6 +89,7 @@ COMMENTS: Mapping[str, str] = {
     "DOMAINS": "The hosts served; others get 421.",
     "PUBLIC_URL": "How clients see the edge.",
     "ADMIN_EMAIL": "The first admin's address; of no effect once there is one.",
+    "LETSENCRYPT_EMAIL": "Whom the certificate authority may warn.",
     "EDGE_PORT": "Where the edge listens; under systemd the socket unit must say the same (`gatehouse setup --port`).",
     "TRUSTED_PROXIES": "Who may say where a request came from: the front on this machine.",
     "EDGE_WORKERS": "Processes of each service; all of one together must stay below 400 MB under systemd.",
@@ -111,6 +124,17 @@ def from_settings(found: Mapping[str, str], *, is_host: bool) -> dict[str, Any]:
         before = _server_before(owner, is_host=is_host)
         known |= {"database": "local" if before == "local" else "managed", "database_name": urlsplit(owner).path[1:]}
     return {name: int(value) if value.isdigit() else value for name, value in known.items() if value}
+
+
+def shown(value: str) -> str:
+    """Of a URL scheme and host only: the rest may be a password, or a hook's key."""
+    if "://" not in value:
+        return value
+    try:
+        parts = urlsplit(value)
+        return f"{parts.scheme}://{parts.hostname or ''}"
+    except ValueError:
+        return "a URL"
 
 
 def _server_before(url: str | None, *, is_host: bool) -> str | None:
@@ -191,9 +215,11 @@ def _front(text: str) -> str:
 
 
 def _hook(text: str) -> str:
-    if text and not text.startswith(("http://", "https://")) and not os.access(text, os.X_OK):
+    if not text or text.startswith(("http://", "https://")):
+        return text
+    if not (Path(text).is_file() and os.access(text, os.X_OK)):
         raise ValueError(f"{text} is neither an http(s) URL nor a program that can be run")
-    if text and not text.startswith("http") and not Path(text).is_absolute():
+    if not Path(text).is_absolute():
         raise ValueError(f"{text} must be an absolute path: services run elsewhere")
     return text
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from ops.setup.answers import Answers, default_workers, faults, judged
+from ops.setup.answers import Answers, default_workers, faults, judged, shown
 
 _QUESTIONS = {
     "domains": "Hosts served, comma-separated (api.example.com)",
@@ -67,5 +67,7 @@ def _answer(name: str, text: str, default: Any) -> Any:
         except ValueError as error:
             raise click.UsageError(str(error)) from None
 
-    shown = None if default == "" and name != "alert_hook" else default
-    return click.prompt(text, default=shown, value_proc=convert, show_default=shown != "", err=True)
+    offered = None if default == "" and name != "alert_hook" else default
+    told = shown(str(default))  # the default itself may hold a password
+    text = f"{text} [{told}]" if told else text
+    return click.prompt(text, default=offered, value_proc=convert, show_default=False, err=True)

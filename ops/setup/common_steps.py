@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ops.setup import settings_file, store
-from ops.setup.answers import COMMENTS, Answers
+from ops.setup.answers import COMMENTS, Answers, from_settings
 from ops.setup.database import PEER_URL, as_user, local_url, make
 from ops.setup.machine import Machine
 from ops.setup.secret_files import OF_SERVICES, SecretFiles
@@ -24,6 +24,11 @@ def known(machine: Machine, env_file: Path, secrets: Path) -> dict[str, str]:
         if text := machine.read(secrets / name):
             found[name] = text.strip()
     return found
+
+
+def before(known: Mapping[str, str], *, is_host: bool, front: str = "none") -> Answers:
+    """The answers that `known` settings came of."""
+    return Answers(**{"front": front, **from_settings(known, is_host=is_host)})
 
 
 def write_settings(

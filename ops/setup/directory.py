@@ -18,6 +18,14 @@ def known(directory: Path) -> dict[str, str]:
     return common_steps.known(Machine(directory), ENV_FILE, VAR / "secrets")
 
 
+def settings(directory: Path, answers: Answers) -> dict[str, str]:
+    """What the settings file is going to say."""
+    machine = Machine(directory)
+    found = settings_file.values(machine.read(ENV_FILE) or "")
+    once = common_steps.before(known(directory), is_host=False)
+    return {**answers.settings_over(found, once), "GATEHOUSE_VAR": str(machine.at(VAR))}
+
+
 def faults(answers: Answers) -> list[str]:
     found = []
     if answers.database == "local":
@@ -30,7 +38,7 @@ def faults(answers: Answers) -> list[str]:
 def steps(directory: Path, answers: Answers, *, only_shows: bool = False, renews: bool = False) -> list[Step]:
     machine = Machine(directory, only_shows=only_shows)
     kept = SecretFiles(machine, VAR / "secrets", settings_file.values(machine.read(ENV_FILE) or ""))
-    wanted = {**answers.settings(), "GATEHOUSE_VAR": str(machine.at(VAR))}
+    wanted = settings(directory, answers)
     header = {"var": str(machine.at(VAR)), "reload": f"`gatehouse restart` in {directory}"}
     return [
         Step("Directories", lambda: _folders(machine)),

@@ -1,20 +1,20 @@
 """A Debian or Ubuntu machine with systemd, from nothing to a stack that answers."""
 
 import grp
-import os
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from ops.release import Home, activate, install
 from ops.setup import common_steps, place, settings_file, store
 from ops.setup.answers import Answers
 from ops.setup.common_steps import configure_store, make_database, make_secrets, write_settings
-from ops.setup.front import front_fault, put_in_front
+from ops.setup.front import default_front, front_fault, put_in_front
 from ops.setup.machine import Machine
 from ops.setup.secret_files import SecretFiles
 from ops.setup.step import Step
-from ops.setup.units import enable, install_units
+from ops.setup.units import enable, install_units, is_enabled
 
 SOURCE = Path(__file__).resolve().parents[2]
 # Whoever is in one of these may become root.
@@ -50,11 +50,27 @@ def known(machine: Machine) -> dict[str, str]:
     return common_steps.known(machine, place.ENV_FILE, place.VAR / "secrets")
 
 
+def front_before(machine: Machine, settings: Mapping[str, str]) -> str:
+    """What stands in front; until a first set-up has come to its end, a program that is installed."""
+    is_unfinished = "TRUSTED_PROXIES" in settings and not is_enabled(machine)
+    return default_front(machine, is_first=not settings or is_unfinished)
+
+
+def settings(machine: Machine, answers: Answers) -> dict[str, str]:
+    """What the settings file is going to say."""
+    found = settings_file.values(machine.read(place.ENV_FILE) or "")
+    once = common_steps.before(known(machine), is_host=True, front=front_before(machine, found))
+    own = {"EDGE_ROUTES": str(place.ROUTES), "LOG_TO": "files"}
+    return {**answers.settings_over(found, once), **{name: found.get(name, value) for name, value in own.items()}}
+
+
 def faults(machine: Machine, answers: Answers) -> list[str]:
     """What stands in the way, all at once, before anything is changed."""
     found = _machine_faults(answers) if machine.is_real else []
     if fault := front_fault(machine, answers):
         found.append(fault)
+    if any(Path(answers.alert_hook).is_relative_to(home) for home in place.HOMES):
+        found.append(f"--alert-hook: services may not look into {answers.alert_hook}: put it into /usr/local")
     if answers.database == "embedded" or answers.store == "embedded":
         found.append("--database and --store: under systemd the distribution's servers are used: `local`, or a URL")
     if answers.store == "local" and (fault := store.fault(machine)):
@@ -68,7 +84,7 @@ def steps(
     """In order; each looks before it acts."""
     elsewhere = settings_file.values(machine.read(place.ENV_FILE) or "")
     kept = SecretFiles(machine, place.VAR / "secrets", elsewhere, owner=place.USER)
-    wanted = {**answers.settings(), "EDGE_ROUTES": str(place.ROUTES), "LOG_TO": "files"}
+    wanted = settings(machine, answers)
     header = {"var": str(place.VAR), "reload": "systemctl reload gatehouse-edge gatehouse-auth gatehouse-core"}
     listed = [
         Step("User", lambda: _user(machine)),
@@ -103,8 +119,6 @@ def python_fault(prefix: Path) -> str | None:
 
 def _machine_faults(answers: Answers) -> list[str]:
     found = []
-    if os.geteuid() != 0:
-        found.append("--host changes the machine: run it as root (sudo)")
     if not Path("/run/systemd/system").is_dir():
         found.append("--host needs systemd as the first process; elsewhere use --directory")
     if answers.database == "local" and not shutil.which("pg_ctlcluster") and not shutil.which("psql"):

@@ -18,14 +18,16 @@ def values(text: str) -> dict[str, str]:
 def merged(text: str, wanted: Mapping[str, str], comments: Mapping[str, str]) -> str:
     """`text` with each of `wanted` set: in its own line where there is one, else at the end under its comment.
 
-    A setting whose value is empty is taken to be not wanted, and left as it is.
+    A setting whose value is empty is taken to be not wanted, and left as it is. Of several lines the last counts.
     """
-    known = values(text)
-    missing = {name: value for name, value in wanted.items() if value and known.get(name) != value}
-    lines = [_line(name, missing.pop(name)) if (name := _name(line)) in missing else line for line in text.splitlines()]
-    for name, value in missing.items():
+    lines = text.splitlines()
+    places = {_name(line): number for number, line in enumerate(lines)}
+    for name in changed(text, wanted):
+        if name in places:
+            lines[places[name]] = _line(name, wanted[name])
+            continue
         comment = [*([""] if lines else []), f"# {comments[name]}"] if name in comments else []
-        lines += [*comment, _line(name, value)]
+        lines += [*comment, _line(name, wanted[name])]
     return "".join(f"{line}\n" for line in lines)
 
 

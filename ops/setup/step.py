@@ -3,8 +3,6 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from ops.setup.machine import Machine
-
 Tell = Callable[[str, list[str]], None]
 
 
@@ -25,7 +23,3 @@ def go(steps: Iterable[Step], tell: Tell) -> list[str]:
         if done:
             changed.append(step.name)
     return changed
-
-
-def folder(machine: Machine, path: str, mode: int, owner: str, group: str) -> list[str]:
-    return [f"{path} made ({mode:04o} {owner}:{group})"] if machine.directory(path, mode, owner, group) else []

@@ -37,6 +37,11 @@ def install_units(machine: Machine, port: int) -> list[str]:
     return done
 
 
+def is_enabled(machine: Machine) -> bool:
+    """Whether a set-up has come to its end here."""
+    return machine.at(place.UNITS / "multi-user.target.wants" / TARGET).is_symlink()
+
+
 def enable(machine: Machine) -> list[str]:
     """Now and at each boot."""
     if not machine.is_real:

@@ -32,6 +32,7 @@ def test_every_fault_is_named_at_once_and_each_once() -> None:
         ("port", "0"),
         ("alert_hook", "relative/hook"),
         ("alert_hook", "/nonexistent/hook"),
+        ("alert_hook", "/tmp"),
     ],
 )
 def test_a_bad_answer_is_refused_without_a_password_in_the_sentence(name: str, text: str) -> None:

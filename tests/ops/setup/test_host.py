@@ -19,6 +19,7 @@ from ops.setup import host, place, settings_file
 from ops.setup.answers import Answers
 from ops.setup.machine import Machine
 from ops.setup.units import shipped
+from ops.stack.errors import StackError
 from tests.tools import tool
 
 OPTIONS = ("--domains", "api.example.com", "--email", "a@example.com", "--alert-hook", "https://alerts.example.com/x")
@@ -99,6 +100,53 @@ def test_what_was_written_by_hand_stays(root: Path) -> None:
     assert (root / "etc/gatehouse/routes.toml").read_text() == "# mine\n"
 
 
+def test_what_was_tuned_by_hand_stays_until_an_answer_says_otherwise(root: Path) -> None:
+    setup(root, *OPTIONS, *SERVERS, "--workers", "2")
+    file = root / "etc/gatehouse/gatehouse.env"
+    tuned = {"AUTH_WORKERS": "1", "PUBLIC_URL": "https://other.example.com", "LOG_TO": "stdout", "EDGE_ROUTES": "/mine"}
+    file.write_text(file.read_text() + "".join(f"{name}={value}\n" for name, value in tuned.items()))
+    before = tree(root)
+    setup(root, *OPTIONS, *SERVERS)
+    assert tree(root) == before
+    setup(root, "--workers", "3")
+    found = settings_file.values(file.read_text())
+    assert {name: found[name] for name in tuned} == {**tuned, "AUTH_WORKERS": "3"}
+    file.write_text(file.read_text() + "ENV=development\n")
+    setup(root)
+    assert settings_file.values(file.read_text())["ENV"] == "production"
+
+
+def test_a_set_up_that_broke_off_before_its_front_goes_on_with_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    caddy = root / "usr/bin/caddy"
+    caddy.parent.mkdir(parents=True)
+    caddy.touch()
+    with monkeypatch.context() as broken:
+        broken.setattr(host, "install_units", lambda *_: (_ for _ in ()).throw(StackError("no room left")))
+        with pytest.raises(StackError, match="no room left"):
+            setup(root, *OPTIONS, *SERVERS)
+    assert not (root / "etc/caddy/Caddyfile").exists()
+    assert "front: caddy" in setup(root, *OPTIONS, *SERVERS).output
+    assert (root / "etc/caddy/Caddyfile").exists()
+
+
+def test_a_front_that_was_declined_is_not_offered_by_a_second_run(root: Path) -> None:
+    setup(root, *OPTIONS, *SERVERS)
+    caddy = root / "usr/bin/caddy"
+    caddy.parent.mkdir(parents=True)
+    caddy.touch()
+    assert "front: none" in setup(root).output
+
+
+def test_no_answer_of_an_earlier_run_shows_its_password(tmp_path: Path) -> None:
+    words = ["--directory", str(tmp_path), *OPTIONS, *SERVERS]
+    hook = "alerts.example.com/x"
+    assert hook not in CliRunner().invoke(command, [*words, "--yes"], catch_exceptions=False).output
+    asked = CliRunner().invoke(command, ["--directory", str(tmp_path)], input="\n" * 10, catch_exceptions=False)
+    assert asked.exit_code == 0, asked.output
+    assert "[postgresql://db.example.com]" in asked.output
+    assert not [text for text in ("geheim", hook) if text in asked.output]
+
+
 def test_only_showing_changes_nothing_and_shows_no_password(root: Path) -> None:
     before = tree(root)
     shown = setup(root, *OPTIONS, *SERVERS, "--dry-run")
@@ -144,6 +192,13 @@ def test_every_fault_is_said_before_anything_is_changed(root: Path) -> None:
 def test_a_python_where_services_may_not_look_is_refused() -> None:
     assert "services may not look" in (host.python_fault(Path("/home/me/.pyenv/versions/3.12")) or "")
     assert host.python_fault(Path("/usr")) is None
+
+
+def test_a_hook_where_services_may_not_look_is_refused(root: Path) -> None:
+    answers = Answers(alert_hook="/root/hook", database="managed", store="redis://x")
+    assert host.faults(Machine(root), answers) == [
+        "--alert-hook: services may not look into /root/hook: put it into /usr/local"
+    ]
 
 
 def test_a_service_user_who_may_become_root_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,11 @@ def test_a_second_time_nothing_changes() -> None:
     assert changed(once, wanted) == []
 
 
+def test_of_several_lines_the_one_that_counts_is_set() -> None:
+    text = "ALERT_HOOK=/one\nDOMAINS=a\nALERT_HOOK=/two\n"
+    assert merged(text, {"ALERT_HOOK": "/three"}, {}) == "ALERT_HOOK=/one\nDOMAINS=a\nALERT_HOOK=/three\n"
+
+
 def test_an_empty_answer_removes_nothing() -> None:
     assert merged(HAND_MADE, {"SENTRY_DSN": "", "DOMAINS": ""}, {}) == HAND_MADE
 
