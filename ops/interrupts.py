@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 _TOLD = (signal.SIGTERM, signal.SIGHUP)
@@ -16,6 +16,24 @@ def interruptible() -> Any:
 def undisturbed() -> Any:
     """Cleaning up must not be cut short by a second Ctrl-C."""
     return _handling((signal.SIGINT, *_TOLD), signal.SIG_IGN)
+
+
+@contextmanager
+def deferred() -> Iterator[None]:
+    """What may not be cut in two: a signal that arrives meanwhile takes effect at the end. In the main thread only.
+
+    Blocking signals (pthread_sigmask) would not do: another thread, such as one that draws a progress bar, takes the
+    signal then, and Python runs its handler in the main thread all the same.
+    """
+    arrived: list[int] = []
+    with ExitStack() as before:
+        for number in (signal.SIGINT, *_TOLD):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                earlier = signal.signal(number, lambda number, _: arrived.append(number))
+                before.callback(signal.signal, number, earlier)
+        yield
+    for first in arrived[:1]:
+        signal.raise_signal(first)
 
 
 @contextmanager

@@ -98,6 +98,8 @@ def connected(owner_url: str) -> Iterator[psycopg.Connection[Any]]:
 def _snapshot(owner_url: str) -> Iterator[tuple[psycopg.Connection[Any], str]]:
     """A connection in a transaction whose view of the data others can take on, by its name, as long as it lasts."""
     with connected(owner_url) as connection:
+        # Some servers end who waits in a transaction, or a count that takes long: as pg_dump does, we say no to both.
+        connection.execute("SET idle_in_transaction_session_timeout = 0; SET statement_timeout = 0")
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         yield connection, str(_value(connection.execute("SELECT pg_export_snapshot()")))
 

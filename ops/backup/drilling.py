@@ -34,6 +34,7 @@ import psycopg
 
 from auth_service import passwords
 from auth_service.keys.pepper import Pepper
+from common.settings import SettingsError
 from ops import alerts
 from ops.backup import making, options, record
 from ops.backup.choosing import Say, choose
@@ -79,7 +80,7 @@ def drill(
         with tempfile.TemporaryDirectory(prefix="gatehouse-drill-") as folder:
             Path(folder).chmod(0o711)  # as root, the servers' own number must reach their files
             _drill(read, source, Path(folder), outcome, progress=progress, say=say)
-    except (StackError, OSError, psycopg.Error) as error:
+    except (StackError, SettingsError, OSError, psycopg.Error) as error:
         text = str(error).strip() or type(error).__name__
         record.drilled(read.place, {**outcome, **_ended(started, text)})
         alerts.alert("backup drill failed", text, environ=read.environ)
@@ -221,9 +222,11 @@ def _gatehouse(environ: Mapping[str, str], *words: str) -> str:
     )
     try:
         output, said = process.communicate(timeout=_SECONDS_MAX)
-    except BaseException:
+    except BaseException as error:
         process.terminate()
         process.communicate()
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise BackupFailed(f"gatehouse {words[0]} was not done within {_SECONDS_MAX / 60:.0f} minutes") from None
         raise
     if process.returncode:
         raise BackupFailed(f"gatehouse {words[0]} failed: {said.strip().splitlines()[-1] if said.strip() else ''}")

@@ -14,6 +14,7 @@ from typing import IO, NamedTuple
 
 from ops.backup.errors import BackupFailed
 from ops.backup.manifest import PARTS
+from ops.stack.place import own_as
 
 _DAY_SECONDS = 86_400
 _TIME = "%Y%m%dT%H%M%SZ"
@@ -44,7 +45,10 @@ def recognised(path: Path) -> Archive | None:
     match = _ARCHIVE.fullmatch(path.name)
     if not match:
         return None
-    made_at = datetime.strptime(match["time"], _TIME).replace(tzinfo=UTC)
+    try:
+        made_at = datetime.strptime(match["time"], _TIME).replace(tzinfo=UTC)
+    except ValueError:  # the 31st of February
+        return None
     parts = tuple(match["parts"].split("-")[1:]) or PARTS
     return Archive(path, made_at, int(match["number"] or 1), parts, match["age"] is not None)
 
@@ -53,7 +57,15 @@ def archives(directory: Path) -> list[Archive]:
     """Those in a directory, the newest first."""
     found = [archive for path in directory.glob("gatehouse-*") if path.is_file() and (archive := recognised(path))]
     # Of one second: by number, and an encrypted one and an open one by who was finished later.
-    return sorted(found, key=lambda a: (a.made_at, a.number, a.path.stat().st_mtime_ns), reverse=True)
+    return sorted(found, key=lambda a: (a.made_at, a.number, modified_at(a.path)), reverse=True)
+
+
+def modified_at(path: Path) -> float:
+    """Unix time; now for a file that somebody has removed by now."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return time.time()
 
 
 @contextmanager
@@ -66,7 +78,7 @@ def made(
     Raises BackupFailed when the directory cannot be written or is full.
     """
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make(directory)
         _remove_leftovers(directory)
         partial = directory / f"{_PARTIAL}{secrets.token_hex(8)}"
         handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -75,6 +87,7 @@ def made(
     try:
         with os.fdopen(handle, "wb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            own_as(directory, handle)
 
             def finish() -> Path:
                 file.flush()
@@ -87,6 +100,16 @@ def made(
         raise BackupFailed(_write_failure(directory, error)) from None
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _make(directory: Path) -> None:
+    if not directory.is_dir():
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(directory, os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            own_as(directory.parent, handle)
+        finally:
+            os.close(handle)
 
 
 def _named(partial: Path, directory: Path, name: str) -> Path:
@@ -141,17 +164,27 @@ def _remove_leftovers(directory: Path) -> None:
             path.unlink()
 
 
-def expire(directory: Path, retention_days: float, *, now: float | None = None) -> list[Path]:
+def expire(
+    directory: Path, retention_days: float, *, made: Archive, is_good: Callable[[Archive], bool] = lambda _: True
+) -> list[Path]:
     """Removes archives whose file is older than that, and says which; 0 keeps all.
 
-    Of every part the newest archive stays however old it is, and files that are not ours are not touched.
+    Of every part the newest good archive stays however old it is: the one just `made`, which was read back, else the
+    newest that `is_good` finds good. Files that are not ours are not touched.
     """
-    if not retention_days:
-        return []
-    limit = (time.time() if now is None else now) - retention_days * _DAY_SECONDS
     everything = archives(directory)
-    kept = {next((archive.path for archive in everything if part in archive.parts), None) for part in PARTS}
-    gone = [a.path for a in everything if a.path not in kept and a.path.stat().st_mtime < limit]
+    limit = time.time() - retention_days * _DAY_SECONDS
+    old = [a.path for a in everything if a.path != made.path and modified_at(a.path) < limit] if retention_days else []
+    if not old:
+        return []
+    known: dict[Path, bool] = {made.path: True}
+
+    def good(archive: Archive) -> bool:
+        return known.setdefault(archive.path, archive.path in known or is_good(archive))
+
+    wanted = [part for part in PARTS if part not in made.parts]
+    kept = {next((a.path for a in everything if part in a.parts and good(a)), None) for part in wanted}
+    gone = [path for path in old if path not in kept]
     for path in gone:
-        path.unlink()
+        path.unlink(missing_ok=True)
     return gone

@@ -82,10 +82,21 @@ def _configuration(
     members += [Source("gatehouse/.env", env_file)] if settings else []
     yield from _tar(wanted, f"app_backup_{now:%Y%m%d_%H%M%S}.tar.gz", members, lambda n: progress("Release", n, None))
     for source in settings:
-        with _file(wanted, ".env.backup", lambda _: None, replaces=True) as (target, finish):
-            with source.opened() as (content, size):
-                target.write(content.read(size))
-            yield finish()
+        yield from _settings(wanted, source)
+
+
+def _settings(wanted: Options, source: Source) -> Iterator[Path]:
+    with source.opened() as (content, size):
+        text = content.read(size)
+
+    def check(path: Path) -> None:
+        with _opened(path, wanted.passphrase) as below:
+            if below.read() != text:
+                raise BackupFailed(".env.backup is not what was written")
+
+    with _file(wanted, ".env.backup", check, replaces=True) as (target, finish):
+        target.write(text)
+        yield finish()
 
 
 def _release() -> list[Path]:

@@ -18,7 +18,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from ops.backup import making, options, record
+from common.settings import SettingsError
+from ops.backup import files, making, options, record, turns
 from ops.backup.errors import BackupFailed
 from ops.backup.guide_files import WRITERS
 from ops.backup.making import Made, Progress
@@ -49,9 +50,10 @@ def create(
     try:
         wanted = options.read(read.place, read.environ, directory=directory)
         rows: dict[str, int] = {}
-        written = [path for part in chosen for path in WRITERS[part](read, wanted, now, rows, progress)]
-    except (StackError, OSError) as error:
-        text = str(error)
+        with turns.backing_up(read.place):
+            written = [path for part in chosen for path in WRITERS[part](read, wanted, now, rows, progress)]
+    except (StackError, SettingsError, OSError) as error:
+        text = making.sentence(error)
         making.tell_failure(read, wanted.directory, text)
         raise BackupFailed(text) from None
     days = wanted.retention_days if retention_days is None else retention_days
@@ -73,11 +75,11 @@ def create(
 def expire(directory: Path, retention_days: float) -> list[Path]:
     """As of archives: by the file's age, the newest of each kind stays."""
     newest: dict[str, Path] = {}
-    ours = {path: match for path in sorted(directory.iterdir()) if (match := _OURS.fullmatch(path.name))}
+    ours = {path: match for path in sorted(directory.glob("*")) if (match := _OURS.fullmatch(path.name))}
     for path, match in ours.items():
         newest[match[1] or match[2]] = path
     limit = time.time() - retention_days * _DAY_SECONDS
-    gone = [path for path in ours if path not in newest.values() and path.stat().st_mtime < limit]
+    gone = [path for path in ours if path not in newest.values() and files.modified_at(path) < limit]
     for path in gone if retention_days else ():
-        path.unlink()
+        path.unlink(missing_ok=True)
     return gone if retention_days else []

@@ -5,14 +5,15 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from common.settings import SettingsError
 from ops import alerts
-from ops.backup import archive, database, files, options, parts, record
+from ops.backup import agreement, archive, database, files, options, parts, record, turns
 from ops.backup.archive import Writer
 from ops.backup.errors import BackupFailed
 from ops.backup.manifest import PARTS, Database, Manifest
@@ -83,14 +84,32 @@ def create(
     try:
         wanted = options.read(read.place, read.environ, directory=directory)
         made = _made(read, wanted, tuple(part for part in PARTS if part in set(only)), progress)
-    except (StackError, OSError) as error:
-        text = _sentence(error)
+        record.good(read.place, made.entry())
+    except (StackError, SettingsError, OSError) as error:
+        text = sentence(error)
         tell_failure(read, wanted.directory, text)
         raise BackupFailed(text) from None
     days = wanted.retention_days if retention_days is None else retention_days
-    made = Made(**{**vars(made), "removed": tuple(files.expire(wanted.directory, days))})
-    record.good(read.place, made.entry())
-    return made
+    return replace(made, removed=tuple(_expire(read, wanted, made, days)))
+
+
+def _expire(read: Configuration, wanted: Options, made: Made, days: float) -> list[Path]:
+    """Raises BackupFailed when an old one cannot be removed; the new one stands."""
+
+    def is_good(archive: files.Archive) -> bool:
+        try:
+            return set(archive.parts) <= set(verify(archive.path, wanted.passphrase).parts)
+        except BackupFailed:
+            return False
+
+    archive = files.recognised(made.path)
+    assert archive
+    try:
+        return files.expire(wanted.directory, days, made=archive, is_good=is_good)
+    except OSError as error:
+        text = f"{made.path} is made, but an old backup cannot be removed: {sentence(error)}"
+        tell_failure(read, wanted.directory, text)
+        raise BackupFailed(text) from None
 
 
 def write(read: Configuration, directory: Path, only: Iterable[str], progress: Progress) -> Path:
@@ -108,13 +127,19 @@ def tell_failure(read: Configuration, directory: Path, text: str) -> None:
     alerts.alert("backup failed", text, environ=read.environ)
 
 
-def _sentence(error: Exception) -> str:
+def sentence(error: Exception) -> str:
+    """For the person at the terminal."""
     if isinstance(error, OSError):
         return f"{error.filename or 'the backup'}: {error.strerror or error}"
     return str(error)
 
 
 def _made(read: Configuration, wanted: Options, chosen: tuple[str, ...], progress: Progress) -> Made:
+    with turns.backing_up(read.place):
+        return _made_alone(read, wanted, chosen, progress)
+
+
+def _made_alone(read: Configuration, wanted: Options, chosen: tuple[str, ...], progress: Progress) -> Made:
     started, made_at = time.monotonic(), datetime.now(UTC)
     described: list[Manifest] = []
 
@@ -154,6 +179,8 @@ def _write(
     if "database" in chosen:
         with owner(read) as url:
             dumped = database.back_up(url, writer, lambda done, total: progress("Database", done, max(done, total)))
+            if "secrets" in chosen:
+                agreement.check(url, parts.secret_values(read.place, read.environ))
     sources: dict[str, Callable[[], Iterable[Source]]] = {
         "configuration": lambda: parts.configuration(read.environ),
         "certificates": lambda: parts.certificates(read.place),
@@ -191,6 +218,8 @@ def _add(writer: Writer, part: str, sources: list[Source], progress: Progress) -
                 raise
         except PermissionError:
             raise BackupFailed(f"{source.path} cannot be read: back up as the stack's user") from None
+        except EOFError:
+            raise BackupFailed(f"{source.path} changed while it was read: try again") from None
         progress(part.capitalize(), number, len(sources))
 
 

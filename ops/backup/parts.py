@@ -83,16 +83,17 @@ def _table_files(table: Path) -> list[Path]:
 
 
 def certificates(place: Place) -> Iterator[Source]:
-    yield from _tree(place.var / "certs", "certificates/")
+    """Those that are links too: certbot keeps what they lead to elsewhere."""
+    yield from _tree(place.var / "certs", "certificates/", follows=True)
 
 
 def logs(place: Place) -> Iterator[Source]:
     yield from _tree(place.logs, "logs/", may_shrink=True)
 
 
-def _tree(folder: Path, prefix: str, *, may_shrink: bool = False) -> Iterator[Source]:
+def _tree(folder: Path, prefix: str, *, may_shrink: bool = False, follows: bool = False) -> Iterator[Source]:
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and not path.is_symlink():
+        if path.is_file() and (follows or not path.is_symlink()):
             yield Source(f"{prefix}{path.relative_to(folder)}", path, may_shrink=may_shrink)
 
 

@@ -21,9 +21,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ops.stack.place import Place
+from ops.stack.place import Place, own_as
 
 _ENTRIES_MAX = 200
+_LOCK_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 EMPTY: dict[str, Any] = {
     "directory": None,
     "last_good": None,
@@ -38,7 +39,7 @@ def read(place: Place) -> dict[str, Any]:
     content: dict[str, Any] = {}
     with suppress(OSError, ValueError):
         content = json.loads(_path(place).read_text())
-    found = {**EMPTY, **content}
+    found = {**EMPTY, **content} if isinstance(content, dict) else EMPTY
     return {**found, "backups": [entry for entry in found["backups"] if Path(entry["path"]).exists()]}
 
 
@@ -79,13 +80,15 @@ def _change(place: Place, change: Callable[[dict[str, Any]], None]) -> None:
     """One at a time, whole or not at all."""
     place.run.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = _path(place)
-    with os.fdopen(os.open(path.with_suffix(".lock"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600), "w") as lock:
+    with os.fdopen(os.open(path.with_suffix(".lock"), _LOCK_FLAGS, 0o600), "w") as lock:
+        own_as(place.run, lock.fileno())
         fcntl.flock(lock, fcntl.LOCK_EX)
         record = read(place)
         change(record)
         aside = path.with_suffix(".new")
         aside.unlink(missing_ok=True)
         with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as file:
+            own_as(place.run, file.fileno())
             json.dump(record, file, indent=2)
             file.write("\n")
         aside.rename(path)

@@ -6,17 +6,18 @@ data, secrets and certificates as they were, and the stack is started again. A p
 the commit (milliseconds) leaves old data with new secrets: the same restore again completes it.
 """
 
+import errno
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ops.backup import elsewhere, unpacking
+from ops import interrupts
+from ops.backup import elsewhere, turns, unpacking
 from ops.backup.choosing import Say
 from ops.backup.errors import BackupFailed
 from ops.backup.loading import all_roles_exist, load
@@ -32,7 +33,6 @@ from ops.stack.pausing import exclusive, paused
 
 _STOPPING_PARTS = {"database", "secrets"}
 _START_SECONDS_MAX = 180
-_INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
@@ -58,17 +58,15 @@ def restore(
     """
     started, read = time.monotonic(), planned.read
     next_step, is_running = "", False
-    with _told_when_done() as done, exclusive(read.place):
+    with _told_when_done() as done, exclusive(read.place), turns.restoring(read.place):
         if read.place.holder() is not None:
             with paused(read.place) if _STOPPING_PARTS & set(planned.parts) else ExitStack():
-                _replace(planned, progress)
-                done.append(True)
+                _replace(planned, progress, done)
             is_running = True
         else:
             _refuse_while_running(read)
             with read.place.taken():
-                _replace(planned, progress)
-                done.append(True)
+                _replace(planned, progress, done)
             keeper = elsewhere.manager(read)
             if keeper is not None:
                 next_step = keeper.start
@@ -90,7 +88,7 @@ def restore(
 
 @contextmanager
 def _told_when_done() -> Iterator[list[bool]]:
-    """An interrupt after everything is restored must not be told as one before; the list holds something by then."""
+    """What fails after everything is restored is not told as if before; the list holds something by then."""
     done: list[bool] = []
     try:
         yield done
@@ -98,31 +96,44 @@ def _told_when_done() -> Iterator[list[bool]]:
         if not done:
             raise
         raise StackError("interrupted, but everything is restored: gatehouse status shows what runs") from None
+    except StackError as error:
+        if not done:
+            raise
+        raise StackError(f"everything is restored, but {error}") from None
 
 
-def _replace(planned: Plan, progress: Progress) -> None:
-    swap = Swap(planned.read.place)
-    try:
+def _replace(planned: Plan, progress: Progress, done: list[bool]) -> None:
+    with _said(planned), closing(Swap(planned.read.place)) as swap:
         _make_passwords(planned)
         _stage(planned, swap)
         if "database" in planned.parts and planned.manifest.database is not None:
             with _database(planned) as url:
-                _replace_database(planned, url, swap, progress)
+                _replace_database(planned, url, swap, progress, done)
         else:
-            with _uninterrupted():
+            with interrupts.deferred():
                 _apply(swap)
-    finally:
-        swap.close()
+                swap.keep()
+                done.append(True)
 
 
-def _replace_database(planned: Plan, url: str, swap: Swap, progress: Progress) -> None:
+@contextmanager
+def _said(planned: Plan) -> Iterator[None]:
+    """A full disk and the like, in one sentence."""
+    try:
+        yield
+    except OSError as error:
+        text = f"{error.filename or planned.read.place.var}: {error.strerror or error}"
+        raise BackupFailed(text if error.errno != errno.ENOSPC else f"{text}; make room there") from None
+
+
+def _replace_database(planned: Plan, url: str, swap: Swap, progress: Progress, done: list[bool]) -> None:
     assert planned.manifest.database
     total = sum(member.size for member in planned.manifest.members if member.name.startswith("database/"))
     _ensure_roles(planned, url)
     with ExitStack() as uninterrupted:
 
         def put_files_in_place() -> None:
-            uninterrupted.enter_context(_uninterrupted())
+            uninterrupted.enter_context(interrupts.deferred())
             _apply(swap)
 
         try:
@@ -137,6 +148,8 @@ def _replace_database(planned: Plan, url: str, swap: Swap, progress: Progress) -
         except BaseException:
             swap.undo()
             raise
+        swap.keep()
+        done.append(True)
     _settle(planned, url)
 
 
@@ -158,16 +171,6 @@ def _apply(swap: Swap) -> None:
     except OSError as error:
         swap.undo()
         raise BackupFailed(f"{error.filename} cannot be replaced: {error.strerror}") from None
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """A signal waits until the files and the database agree."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -232,7 +235,7 @@ def _settle(planned: Plan, url: str) -> None:
         if read.has_owner:
             prepare.make_roles(url, read.database_url, _server_secrets(planned))
     except MigrationFailed as error:
-        raise BackupFailed(f"the data is restored, but {error}: run gatehouse migrate") from None
+        raise BackupFailed(f"{error}: run gatehouse migrate") from None
 
 
 def _refuse_while_running(read: Configuration) -> None:
@@ -242,14 +245,17 @@ def _refuse_while_running(read: Configuration) -> None:
 
 
 def _start(read: Configuration) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "ops.cli", "up", "--detach"],
-        env=dict(read.environ),
-        capture_output=True,
-        text=True,
-        timeout=_START_SECONDS_MAX,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "ops.cli", "up", "--detach"],
+            env=dict(read.environ),
+            capture_output=True,
+            text=True,
+            timeout=_START_SECONDS_MAX,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise StackError(f"the stack was not ready within {_START_SECONDS_MAX} s: see {read.place.logs}") from None
     if done.returncode:
         said = done.stderr.strip().removeprefix("error: ") or "it said nothing"
-        raise StackError(f"everything is restored, but the stack does not start: {said}")
+        raise StackError(f"the stack does not start: {said}")

@@ -18,8 +18,8 @@ class Swap:
 
     def __init__(self, place: Place) -> None:
         place.var.mkdir(parents=True, exist_ok=True)
-        for leftover in place.var.glob(f"{_PREFIX}*"):  # of a restore that was killed: only one runs at a time
-            shutil.rmtree(leftover, ignore_errors=True)
+        # Of a restore that was killed, perhaps with the only copy of a secret: it goes when this one stands.
+        self._leftovers = list(place.var.glob(f"{_PREFIX}*"))
         self._aside = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place.var))
         self._owner = place.var.stat()
         self._pairs: list[tuple[Path, Path | None]] = []
@@ -48,6 +48,8 @@ class Swap:
             if staged is not None:
                 target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 shutil.move(staged, target)  # a rename, unless the target is on another file system
+        for folder in {target.parent for target, _ in self._done if target.parent.is_dir()}:
+            _sync(folder)  # before the database's commit is on disk
 
     def undo(self) -> None:
         for target, before in reversed(self._done):
@@ -59,14 +61,29 @@ class Swap:
                 shutil.move(before, target)
         self._done.clear()
 
+    def keep(self) -> None:
+        """What was applied stands."""
+        self._done.clear()
+        for leftover in self._leftovers:
+            shutil.rmtree(leftover, ignore_errors=True)
+
     def close(self) -> None:
-        """Removes what is aside: what was replaced, after an `apply()` that stands."""
-        shutil.rmtree(self._aside, ignore_errors=True)
+        """Removes what is aside: what was replaced, after an `apply()` that stands; never the only copy of anything."""
+        if not self._done:
+            shutil.rmtree(self._aside, ignore_errors=True)
 
     def _give(self, staged: Path) -> None:
         if os.geteuid() == 0 and self._owner.st_uid != 0:
             for path in (staged, *staged.rglob("*")):
                 os.lchown(path, self._owner.st_uid, self._owner.st_gid)
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _copy_rights(before: Path, after: Path) -> None:

@@ -35,7 +35,8 @@ def bars() -> Iterator[Report]:
 def interruptible() -> Iterator[None]:
     """Ctrl-C, a closed terminal and SIGTERM unwind what is under way and end in one sentence."""
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup means it
+            signal.signal(number, signal.default_int_handler)
     try:
         yield
     except KeyboardInterrupt:

@@ -14,7 +14,7 @@ from typing import Any
 from ops.stack.control import ask
 from ops.stack.errors import StackError
 from ops.stack.events import Story
-from ops.stack.place import Place
+from ops.stack.place import Place, own_as
 
 _LOOK_SECONDS = 0.25
 _STOP_SECONDS_MAX = 60
@@ -70,9 +70,14 @@ class Pause:
 
 @contextmanager
 def exclusive(place: Place) -> Iterator[None]:
-    """Holds the lock. Raises StackError when another restore does."""
+    """Holds the lock. Raises StackError when another restore does, or it belongs to somebody else."""
     place.prepare()
-    with os.fdopen(os.open(_lock(place), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600), "w") as lock:
+    try:
+        handle = os.open(_lock(place), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise StackError(f"{_lock(place)} cannot be written: {error.strerror}; run this as the stack's user") from None
+    with os.fdopen(handle, "w") as lock:
+        own_as(place.run, handle)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -84,10 +89,16 @@ def exclusive(place: Place) -> Iterator[None]:
 def paused(place: Place) -> Iterator[None]:
     """The running stack without its services; with them again when the block ends, however it ends."""
     try:
-        ask(place, "pause", timeout=_STOP_SECONDS_MAX)
+        if ask(place, "pause", timeout=_STOP_SECONDS_MAX) is None:
+            raise StackError(_unreachable(place))
         yield
     finally:
         ask(place, "resume", timeout=_START_SECONDS_MAX)
+
+
+def _unreachable(place: Place) -> str:
+    """Whoever holds the stack's lock does not pause: a backup or a migration that started the database for itself."""
+    return f"something else works on {place.var} (pid {place.holder()}) and cannot be paused: try again when it is done"
 
 
 def _lock(place: Place) -> str:

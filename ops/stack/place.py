@@ -18,6 +18,13 @@ _SOCKET_BYTES_MAX = 107 if sys.platform == "linux" else 103
 _LONGEST_SOCKET = "edge-admin.sock"
 
 
+def own_as(folder: Path, handle: int) -> None:
+    """What root opened in somebody's folder is theirs, or they could not write it the next time."""
+    owner = folder.stat()
+    if os.geteuid() == 0 and owner.st_uid != 0:
+        os.fchown(handle, owner.st_uid, owner.st_gid)
+
+
 class Place(NamedTuple):
     """The state directory, absolute."""
 

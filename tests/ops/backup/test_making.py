@@ -12,9 +12,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg import sql
 
+from auth_service.signing.keys import Vault
 from ops import backup
-from ops.backup import files, record, tools
+from ops.backup import files, record, tools, turns
 from ops.backup.errors import BackupFailed
 from ops.stack.place import Place
 from tests.ops.backup.conftest import EXPENSES
@@ -116,6 +118,84 @@ def test_secrets_are_those_the_stack_runs_with(environ: Environ) -> None:
         pepper = tar.extractfile("secrets/KEY_PEPPER")
         assert pepper
         assert pepper.read() == b"p" * 40 + b"\n"
+
+
+def test_secrets_that_do_not_fit_the_data_are_no_backup(environ: Environ, directory: Path, database_url: str) -> None:
+    """As from a shell that lacks the settings of the stack and finds an old file."""
+    secret = (place(environ).var / "secrets" / "SECRET_KEY").read_text().strip()
+    public, encrypted = Vault(secret).make()
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "INSERT INTO auth.signing_keys (kid, public_key, encrypted_private, state) VALUES (%s, %s, %s, 'signing')",
+            (public.kid, public.raw, encrypted),
+        )
+    assert backup.create(environ=environ).path.exists()
+    with pytest.raises(BackupFailed, match="SECRET_KEY, as it is set here, does not open the signing keys"):
+        backup.create(environ={**environ, "SECRET_KEY": "another" * 6})
+    assert len(left(directory)) == 1
+
+
+def test_a_certificate_that_is_a_link_is_backed_up(environ: Environ, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere.pem").write_text("linked")
+    (place(environ).var / "certs" / "linked.pem").symlink_to(tmp_path / "elsewhere.pem")
+    made = backup.create(environ=environ, only=["certificates"])
+    with tarfile.open(made.path) as tar:
+        content = tar.extractfile("certificates/linked.pem")
+        assert content
+        assert content.read() == b"linked"
+
+
+def test_a_secret_that_becomes_shorter_meanwhile_is_a_failure_that_is_told(
+    environ: Environ, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = place(environ).var / "certs" / "live" / "api.pem"
+    known = os.fstat
+
+    def longer(handle: int) -> os.stat_result:
+        found = known(handle)
+        is_it = found.st_ino == certificate.stat().st_ino
+        return os.stat_result([*found[:6], found.st_size + 1, *found[7:]]) if is_it else found
+
+    monkeypatch.setattr("ops.backup.parts.os.fstat", longer)
+    with pytest.raises(BackupFailed, match=r"api\.pem changed while it was read: try again"):
+        backup.create(environ=environ, only=["certificates"])
+    assert left(directory) == []
+    assert "api.pem" in record.read(place(environ))["last_failure"]["error"]
+
+
+def test_a_secret_in_a_file_that_is_not_there_is_a_failure_that_is_told(environ: Environ) -> None:
+    with pytest.raises(BackupFailed, match="KEY_PEPPER_FILE"):
+        backup.create(environ={**environ, "KEY_PEPPER_FILE": "/nowhere/pepper"}, only=["secrets"])
+    assert "KEY_PEPPER_FILE" in record.read(place(environ))["last_failure"]["error"]
+
+
+def test_there_is_no_backup_while_a_restore_is_under_way(environ: Environ, directory: Path) -> None:
+    place(environ).prepare()
+    with turns.restoring(place(environ)), pytest.raises(BackupFailed, match="is under way: back up when it is done"):
+        backup.create(environ=environ)
+    assert not directory.exists()
+    with turns.backing_up(place(environ)):
+        assert backup.create(environ=environ, only=["secrets"]).path.exists()
+
+
+def test_a_server_that_ends_idle_transactions_does_not_end_a_backup(environ: Environ, database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        name = sql.Identifier(connection.info.dbname)
+        connection.execute(sql.SQL("ALTER DATABASE {} SET idle_in_transaction_session_timeout = 1").format(name))
+    made = backup.create(environ=environ, only=["database"], progress=lambda *_: time.sleep(0.01))
+    assert sum(made.rows.values()) >= EXPENSES
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it acts for somebody else")
+def test_what_root_makes_belongs_to_the_stacks_user(environ: Environ) -> None:
+    var = place(environ).var
+    place(environ).prepare()
+    for folder in (var, var / "run"):
+        os.chown(folder, 12345, 12345)
+    backup_directory = var / "backups"
+    made = backup.create(environ={**environ, "BACKUP_DIRECTORY": str(backup_directory)}, only=["secrets"])
+    paths = [made.path, backup_directory, *(var / "run" / name for name in ("backups.json", "backups.lock"))]
+    assert {path.stat().st_uid for path in paths} == {12345}
 
 
 def test_a_backup_without_the_pepper_is_refused(environ: Environ, directory: Path) -> None:
@@ -227,6 +307,40 @@ def test_the_last_good_one_of_each_part_stays_however_old(environ: Environ, dire
     made = backup.create(environ=environ, only=["logs"])
     assert made.removed == (older,)
     assert left(directory) == sorted([old.name, made.path.name])
+
+
+def test_a_newer_one_that_is_damaged_or_cannot_be_opened_keeps_no_older_one_from_staying(
+    environ: Environ, directory: Path
+) -> None:
+    """The last good one is not the last by its name: here a copy of a night to come that was cut short."""
+    good = age_by(backup.create(environ=environ).path, 30)
+    damaged = directory / "gatehouse-20990101T000000Z.tar.gz"
+    damaged.write_bytes(good.read_bytes()[:-20])
+    closed = directory / "gatehouse-20980101T000000Z.tar.gz.age"
+    closed.write_bytes(b"age-encryption.org/v1\nby somebody")
+    for path in (damaged, closed):
+        age_by(path, 20)
+    made = backup.create(environ=environ, only=["logs"])
+    assert set(made.removed) == {damaged, closed}
+    assert left(directory) == sorted([good.name, made.path.name])
+
+
+def test_what_was_just_made_stays_whatever_the_clock_says(environ: Environ, directory: Path) -> None:
+    ahead = directory / "gatehouse-20990101T000000Z.tar.gz"
+    first = backup.create(environ=environ, only=["secrets"]).path
+    first.rename(ahead)
+    made = backup.create(environ=environ, only=["secrets"], retention_days=1e-9)
+    assert made.removed == (ahead,)
+    assert left(directory) == [made.path.name]
+
+
+def test_a_name_with_a_day_that_never_was_is_somebody_elses(environ: Environ, directory: Path) -> None:
+    directory.mkdir()
+    foreign = directory / "gatehouse-20250231T000000Z.tar.gz"
+    foreign.write_bytes(b"mine")
+    age_by(foreign, 90)
+    made = backup.create(environ=environ, only=["secrets"])
+    assert left(directory) == sorted([foreign.name, made.path.name])
 
 
 def test_nothing_goes_when_everything_is_to_be_kept(environ: Environ) -> None:
