@@ -5,8 +5,8 @@ import os
 import pwd
 import stat
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ops.stack.errors import StackError
@@ -39,43 +39,29 @@ class Machine:
                 return None
 
     def directory(self, path: str | Path, mode: int = 0o755, owner: str = "root", group: str = "root") -> bool:
-        """Whether something had to be done."""
+        """Whether something had to be done. Raises StackError."""
         there = self.at(path)
         with _sentences(there):
-            if there.is_dir() and self._is_as(there, mode, owner, group):
-                return False
-            if not self.only_shows:
-                there.mkdir(parents=True, exist_ok=True)
-                self._give(there, mode, owner, group)
-            return True
+            is_new = not there.is_dir()
+            if is_new and self.only_shows:
+                return True
+            there.mkdir(parents=True, exist_ok=True)
+            with _opened(there) as folder:
+                is_wrong = not self._is_as(os.fstat(folder), mode, owner, group)
+                if is_wrong and not self.only_shows:
+                    self._give(folder, mode, owner, group)
+            return is_new or is_wrong
 
     def write(self, path: str | Path, text: str, mode: int = 0o644, owner: str = "root", group: str = "root") -> bool:
-        """Whole or not at all; whether something had to be done."""
+        """Whole or not at all; whether something had to be done. Raises StackError."""
         there = self.at(path)
         with _sentences(there):
-            if self.read(path) == text and self._is_as(there, mode, owner, group):
+            if self.read(path) == text and self._is_as(there.stat(), mode, owner, group):
                 return False
             if not self.only_shows:
                 there.parent.mkdir(parents=True, exist_ok=True)
-                aside = there.with_name(f".{there.name}.new")
-                aside.unlink(missing_ok=True)
-                with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                    file.write(text)
-                    file.flush()
-                    os.fsync(file.fileno())
-                self._give(aside, mode, owner, group)
-                aside.rename(there)
-            return True
-
-    def link(self, path: str | Path, target: str) -> bool:
-        """A symbolic link; one that leads elsewhere is left alone."""
-        there = self.at(path)
-        with _sentences(there):
-            if there.is_symlink() or there.exists():
-                return False
-            if not self.only_shows:
-                there.parent.mkdir(parents=True, exist_ok=True)
-                there.symlink_to(target)
+                with _opened(there.parent) as folder:
+                    _replace(folder, there.name, text, lambda handle: self._give(handle, mode, owner, group))
             return True
 
     def run(self, *words: str | Path, text: str = "", seconds_max: float = COMMAND_SECONDS_MAX) -> str:
@@ -118,16 +104,42 @@ class Machine:
     def has(self, path: str | Path) -> bool:
         return self.at(path).exists()
 
-    def _is_as(self, path: Path, mode: int, owner: str, group: str) -> bool:
-        found = path.stat()
+    def _is_as(self, found: os.stat_result, mode: int, owner: str, group: str) -> bool:
         return stat.S_IMODE(found.st_mode) == mode and (
             not self.is_real or (found.st_uid, found.st_gid) == (_uid(owner), _gid(group))
         )
 
-    def _give(self, path: Path, mode: int, owner: str, group: str) -> None:
+    def _give(self, handle: int, mode: int, owner: str, group: str) -> None:
         if self.is_real:
-            os.chown(path, _uid(owner), _gid(group))
-        path.chmod(mode)
+            os.fchown(handle, _uid(owner), _gid(group))
+        os.fchmod(handle, mode)
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    """A link is followed only where nobody else could have made it: what it leads to is going to change its owner."""
+    is_ours = folder.parent.stat().st_uid == os.geteuid()
+    if not is_ours and folder.is_symlink():
+        raise StackError(f"{folder} is a link, and not root's alone to make: put the folder itself there, or mount it")
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | (0 if is_ours else os.O_NOFOLLOW))
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _replace(folder: int, name: str, text: str, give: Callable[[int], None]) -> None:
+    """Never by its path: between two looks at that, whoever owns the folder may have put a link in its place."""
+    aside = f".{name}.new"
+    with suppress(FileNotFoundError):
+        os.unlink(aside, dir_fd=folder)
+    handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=folder)
+    with os.fdopen(handle, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(handle)
+        give(handle)
+    os.rename(aside, name, src_dir_fd=folder, dst_dir_fd=folder)
 
 
 def _uid(name: str) -> int:
