@@ -61,6 +61,8 @@ def _in_child(user: pwd.struct_passwd, work: Callable[[], Any], writing: int) ->
         answer: dict[str, Any] = {"result": work()}
     except Exception as error:  # noqa: BLE001 - told to the parent, which raises it
         answer = {"error": str(error) or type(error).__name__}
+    except KeyboardInterrupt:  # the parent's to answer; the child must not go on as if it were that
+        os._exit(1)
     os.write(writing, json.dumps(answer).encode())
     os._exit(0)
 

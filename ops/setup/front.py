@@ -43,10 +43,18 @@ def put_in_front(machine: Machine, answers: Answers) -> list[str]:
     path = _FILES[answers.front]
     before = machine.read(path)
     if not machine.write(path, _text(machine, answers)):
-        return []
+        return _running(machine, answers.front)
     done = [f"{path} written"]
-    done += _without_default(machine) if answers.front == "nginx" else []
-    done += _checked(machine, answers.front, path, before)
+    default = machine.at(_NGINX_DEFAULT)
+    example = default.readlink() if default.is_symlink() else None
+    try:
+        done += _without_default(machine) if answers.front == "nginx" else []
+        done += _brought_in(machine, answers.front)
+    except BaseException:
+        _put_back(machine, path, before)
+        if example and not default.is_symlink():
+            default.symlink_to(example)
+        raise
     if answers.front == "nginx" and not _have_certificates(machine, answers):
         domains = " ".join(f"-d {host}" for host in answers.hosts if not host.startswith("*."))
         done.append(
@@ -80,7 +88,8 @@ def _have_certificates(machine: Machine, answers: Answers) -> bool:
 
 def _nginx_version(machine: Machine) -> tuple[int, ...]:
     """nginx says it on standard error, which the shell brings."""
-    found = re.search(r"nginx/(\d+)\.(\d+)", machine.run("sh", "-c", "nginx -v 2>&1"))
+    said = machine.ask("sh", "-c", "nginx -v 2>&1") if machine.is_real else ""
+    found = re.search(r"nginx/(\d+)\.(\d+)", said)
     return (int(found[1]), int(found[2])) if found else (1, 22)
 
 
@@ -94,20 +103,31 @@ def _without_default(machine: Machine) -> list[str]:
     return [f"{_NGINX_DEFAULT} removed (sites-available keeps it)"]
 
 
-def _checked(machine: Machine, name: str, path: Path, before: str | None) -> list[str]:
-    """Reloaded when its own check agrees; put back as it was when not."""
+def _brought_in(machine: Machine, name: str) -> list[str]:
+    """Reloaded when its own check agrees."""
     check = (
-        ("nginx", "-t", "-q") if name == "nginx" else ("caddy", "validate", "--adapter", "caddyfile", "--config", path)
+        ("nginx", "-t", "-q")
+        if name == "nginx"
+        else ("caddy", "validate", "--adapter", "caddyfile", "--config", _FILES[name])
     )
-    try:
-        machine.run("mkdir", "-p", "/var/www/gatehouse")
-        machine.run(*check)
-    except Exception:
-        if before is None:
-            machine.at(path).unlink(missing_ok=True)
-        else:
-            machine.write(path, before)
-        raise
+    machine.run("mkdir", "-p", "/var/www/gatehouse")
+    machine.run(*check)
     machine.run("systemctl", "enable", "--quiet", name)
     machine.run("systemctl", "reload-or-restart", name)
     return [f"{name} reloaded"]
+
+
+def _put_back(machine: Machine, path: Path, before: str | None) -> None:
+    """As it was, so that another run finds everything to do again."""
+    if before is None:
+        machine.at(path).unlink(missing_ok=True)
+    else:
+        machine.write(path, before)
+
+
+def _running(machine: Machine, name: str) -> list[str]:
+    """Started, where somebody or something has stopped it."""
+    if not machine.is_real or machine.succeeds("systemctl", "is-active", "--quiet", name):
+        return []
+    machine.run("systemctl", "enable", "--now", "--quiet", name)
+    return [f"{name} started"]

@@ -34,7 +34,7 @@ command={place.CURRENT}/.venv/bin/gatehouse
 if [ "$(id -u)" = 0 ]; then
     # These change the machine, or what systemd runs. For all else root is more than it takes.
     case "${{1-}}" in
-        setup | upgrade | doctor | probe | status | front | firewall | -* | "") ;;
+        setup | upgrade | restart | doctor | probe | status | front | -* | "") ;;
         *)
             export HOME={place.VAR}  # root's own is closed to that user, and libraries look there for certificates
             exec setpriv --reuid {place.USER} --regid {place.USER} --init-groups -- "$command" "$@"
@@ -183,7 +183,7 @@ def _bans(machine: Machine) -> list[str]:
     done = []
     for path in sorted((SOURCE / "ops" / "fail2ban").rglob("*.conf")):
         done += _written(machine, target / path.relative_to(SOURCE / "ops" / "fail2ban"), path.read_text(), 0o644)
-    if done:
+    if done or (machine.is_real and not machine.succeeds("systemctl", "is-active", "--quiet", "fail2ban")):
         # The jail wants its log to be there.
         machine.run("systemctl", "enable", "--quiet", "fail2ban")
         log = place.VAR / "logs" / "edge.log"

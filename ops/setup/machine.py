@@ -25,6 +25,7 @@ class Machine:
         self.root = root.absolute()
         self.is_real = self.root == Path("/")
         self.only_shows = only_shows
+        self._written: list[Path] = []
 
     def at(self, path: str | Path) -> Path:
         """Where it is now."""
@@ -62,7 +63,12 @@ class Machine:
                 there.parent.mkdir(parents=True, exist_ok=True)
                 with _opened(there.parent) as folder:
                     _replace(folder, there.name, text, lambda handle: self._give(handle, mode, owner, group))
+            self._written.append(Path(path))
             return True
+
+    def changed(self, folder: Path) -> bool:
+        """Whether a file in it has been written."""
+        return any(path.is_relative_to(folder) for path in self._written)
 
     def run(self, *words: str | Path, text: str = "", seconds_max: float = COMMAND_SECONDS_MAX) -> str:
         """A program's standard output; nothing is run where nothing may be changed. Raises StackError."""

@@ -4,6 +4,8 @@ import hashlib
 import re
 from pathlib import Path
 
+import redis
+
 from ops.setup.machine import Machine
 from ops.stack.errors import StackError
 
@@ -28,7 +30,21 @@ def fault(machine: Machine) -> str | None:
         return "no Valkey or Redis is installed: apt-get install redis-server, or give its URL with --store"
     if _OTHERS.search(machine.read(found[0]) or ""):
         return f"{found[0]} has a password or users of its own, so it is somebody's: give its URL with --store"
+    if machine.is_real and not _includes_ours(machine, found[0]) and (count := keys(_port(machine))):
+        return (
+            f"the server of {found[0]} holds {count} keys of somebody, and ours keeps nothing on disk: give its URL "
+            "with --store, or empty it"
+        )
     return None
+
+
+def keys(port: int) -> int:
+    """How many a server of this machine holds; none where nothing answers."""
+    try:
+        with redis.Redis(port=port, socket_timeout=5, socket_connect_timeout=5) as client:
+            return sum(found["keys"] for found in client.info("keyspace").values())
+    except redis.RedisError:
+        return 0
 
 
 def configure(machine: Machine, password: str) -> list[str]:
@@ -45,17 +61,22 @@ def configure(machine: Machine, password: str) -> list[str]:
     if machine.write(folder / "gatehouse.conf", text, 0o644):
         done.append(f"{folder / 'gatehouse.conf'} written")
     done += _include(machine, main, folder / "gatehouse.conf", user)
-    if done:
+    # One that did not come up with what an earlier run wrote is tried again.
+    if done or (machine.is_real and not machine.succeeds("systemctl", "is-active", "--quiet", unit)):
         machine.run("systemctl", "restart", unit)
         done.append(f"{unit} restarted")
     return done
 
 
 def url(machine: Machine, password: str) -> str:
+    return f"redis://:{password}@127.0.0.1:{_port(machine)}/0"
+
+
+def _port(machine: Machine) -> int:
     found = main_file(machine)
     text = (machine.read(found[0]) if found else None) or ""
     ports = re.findall(r"^\s*port\s+(\d+)", text, re.MULTILINE)
-    return f"redis://:{password}@127.0.0.1:{ports[-1] if ports else 6379}/0"
+    return int(ports[-1]) if ports else 6379
 
 
 def user_line(password: str) -> str:
@@ -64,10 +85,13 @@ def user_line(password: str) -> str:
     return f"user default on #{digest} ~* &* +@all -@dangerous +info +config|get\n"
 
 
+def _includes_ours(machine: Machine, main: Path) -> bool:
+    return f"include {main.parent / 'gatehouse.conf'}" in (machine.read(main) or "").splitlines()
+
+
 def _include(machine: Machine, main: Path, ours: Path, user: str) -> list[str]:
-    text = machine.read(main) or ""
-    line = f"include {ours}"
-    if line in text.splitlines():
+    if _includes_ours(machine, main):
         return []
-    machine.write(main, f"{text.rstrip()}\n\n# Last, so that it counts.\n{line}\n", 0o640, user, user)
+    text = machine.read(main) or ""
+    machine.write(main, f"{text.rstrip()}\n\n# Last, so that it counts.\ninclude {ours}\n", 0o640, user, user)
     return [f"{main} includes it"]

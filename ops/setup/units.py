@@ -7,6 +7,9 @@ from ops.setup.machine import Machine
 
 SHIPPED = Path(__file__).resolve().parents[1] / "systemd"
 TARGET = "gatehouse.target"
+_SOCKET = "gatehouse-edge.socket"
+_EDGE = "gatehouse-edge.service"
+_SERVICES = (_EDGE, "gatehouse-auth.service", "gatehouse-core.service")
 _PORT_DROP_IN = "gatehouse-edge.socket.d/10-port.conf"
 _PORT = """\
 # Made by `gatehouse setup --port`: what EDGE_PORT says.
@@ -27,13 +30,20 @@ def installable() -> list[str]:
 
 
 def install_units(machine: Machine, port: int) -> list[str]:
-    """What was written."""
+    """What was done."""
     done = [f"{name} written" for name, text in shipped().items() if machine.write(place.UNITS / name, text)]
+    if done and machine.succeeds("systemctl", "is-active", "--quiet", _EDGE):
+        done.append(f"what runs keeps the old ones until `systemctl restart {' '.join(_SERVICES)}`")
     drop_in = place.UNITS / _PORT_DROP_IN
-    if port != 8080 or machine.has(drop_in):
-        done += [f"{_PORT_DROP_IN} written"] if machine.write(drop_in, _PORT.format(port=port)) else []
+    moves = (port != 8080 or machine.has(drop_in)) and machine.write(drop_in, _PORT.format(port=port))
+    done += [f"{_PORT_DROP_IN} written"] if moves else []
     if done:
         machine.run("systemctl", "daemon-reload")
+    # A socket keeps the port that it has until it is made anew, and that it cannot be under a service that uses it.
+    if moves and machine.succeeds("systemctl", "is-active", "--quiet", _SOCKET):
+        machine.run("systemctl", "stop", _EDGE, _SOCKET)
+        machine.run("systemctl", "start", _SOCKET, _EDGE)
+        done.append(f"the edge moved to port {port}")
     return done
 
 
@@ -43,7 +53,7 @@ def is_enabled(machine: Machine) -> bool:
 
 
 def enable(machine: Machine) -> list[str]:
-    """Now and at each boot."""
+    """Now and at each boot. What ran already reads its settings again where this set-up changed them."""
     if not machine.is_real:
         return []
     done = []
@@ -51,12 +61,10 @@ def enable(machine: Machine) -> list[str]:
     if not all(machine.succeeds("systemctl", "is-enabled", "--quiet", name) for name in names):
         machine.run("systemctl", "enable", "--quiet", *names)
         done.append("enabled")
-    if not _runs(machine):
+    if not all(machine.succeeds("systemctl", "is-active", "--quiet", name) for name in names):
         machine.run("systemctl", "start", TARGET, seconds_max=300)
         done.append("started")
+    elif machine.changed(place.ETC) or machine.changed(place.VAR / "secrets"):
+        machine.run("systemctl", "reload", *_SERVICES)
+        done.append("services reloaded")
     return done
-
-
-def _runs(machine: Machine) -> bool:
-    services = [name for name in installable() if name.endswith((".service", ".socket", ".timer", ".target"))]
-    return all(machine.succeeds("systemctl", "is-active", "--quiet", name) for name in services)

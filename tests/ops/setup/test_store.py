@@ -68,6 +68,20 @@ def test_the_store_is_private_and_forgets_no_limit(port: int) -> None:
         assert client.info("memory")["maxmemory"] == 268435456
 
 
+def test_keys_of_somebody_are_seen_before_their_server_is_taken() -> None:
+    [port] = free_ports(1)
+    assert store.keys(port) == 0
+    process = subprocess.Popen([valkey_program(), "--port", str(port), "--save", ""], stdout=subprocess.DEVNULL)
+    try:
+        with redis.Redis(port=port) as client:
+            assert until(lambda: answers(client), 10)
+            client.set("theirs", "1")
+        assert store.keys(port) == 1
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
 def test_a_client_cannot_empty_stop_or_change_it(port: int) -> None:
     with redis.Redis(port=port, password=PASSWORD) as client:
         for words in (("FLUSHALL",), ("CONFIG", "SET", "save", "1 1"), ("SHUTDOWN",), ("KEYS", "*")):
