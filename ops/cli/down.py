@@ -14,6 +14,7 @@ _SECONDS_MAX = 20
 def command(as_json: bool) -> None:
     """Stop everything that `up` started over this GATEHOUSE_VAR, and wait until nothing of it is left."""
     from ops.cli.output import say  # noqa: PLC0415
+    from ops.stack import systemd  # noqa: PLC0415
     from ops.stack.control import ask  # noqa: PLC0415
     from ops.stack.errors import StackError  # noqa: PLC0415
     from ops.stack.place import Place  # noqa: PLC0415
@@ -21,6 +22,7 @@ def command(as_json: bool) -> None:
     place = Place.find()
     started, pid = time.monotonic(), place.holder()
     if pid is None:
+        systemd.refuse(place, "stop", systemd.STOP)
         say(as_json, f"nothing is running over {place.var}", stopped=False)
         return
     if ask(place, "stop") is None and place.holder() is not None:

@@ -12,7 +12,7 @@ from typing import IO
 
 from common.supervisor.release import interpreter
 from ops.cli.telling import teller
-from ops.stack import configuration
+from ops.stack import configuration, systemd
 from ops.stack.controller import Controller
 from ops.stack.errors import StackError
 from ops.stack.events import Event, Story, open_log, to_log, to_pipe
@@ -22,6 +22,7 @@ from ops.stack.place import Place
 def here(*, watches: bool = False, report_to: int | None = None) -> None:
     """Until it is stopped. Raises StackError when it cannot start."""
     read = configuration.read()
+    systemd.refuse(read.place, "start", systemd.START)
     read.place.prepare()
     story = Story(to_pipe(report_to) if report_to is not None else teller(), to_log(read.place))
     try:
@@ -36,6 +37,7 @@ def here(*, watches: bool = False, report_to: int | None = None) -> None:
 def in_background() -> None:
     """Returns when it is ready. Raises StackError with its reason when it is not going to be."""
     place = Place.find()
+    systemd.refuse(place, "start", systemd.START)
     place.prepare()
     reading, writing = os.pipe()
     log = open_log(place, "gatehouse")

@@ -35,9 +35,10 @@ def _show(status: dict[str, Any]) -> None:
     state = status["readiness"] if status["state"] == "running" else status["state"]
     culprits = f" ({', '.join(unhealthy(status))})" if unhealthy(status) else ""
     click.echo(f"{click.style(state, fg=_COLOURS.get(state, 'red'), bold=True)}{culprits}  {status['url']}")
+    keeper = f"controller pid {status['pid']}" if status["pid"] else f"kept by {status['manager']}"
     click.echo(
         f"up {duration(status['uptime_seconds'])}, services use {megabytes(status['memory_bytes'])}, "
-        f"controller pid {status['pid']}, state in {status['var']}\n"
+        f"{keeper}, state in {status['var']}\n"
     )
     show_table(_table([*status["services"], *status["servers"]]))
 

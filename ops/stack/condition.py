@@ -1,23 +1,25 @@
-"""What runs and how it is, put together from the controller, the system and the edge."""
+"""What runs and how it is, put together from the controller or systemd, the system and the edge."""
 
 import time
 from pathlib import Path
 from typing import Any
 
-from ops.stack import probe
+from ops.probe.target import edge_url
+from ops.stack import probe, systemd
 from ops.stack.control import ask
 from ops.stack.place import Place
 from ops.stack.process import descendants
 
 
 def condition(place: Place) -> dict[str, Any] | None:
-    """The controller's status with process ids, uptimes, memory and readiness added; None when nothing runs.
+    """The controller's or systemd's status with process ids, uptimes, memory and readiness added; None: nothing runs.
 
     Memory is in bytes: each process's proportional share (PSS), where what several share is divided among them.
     """
-    status = ask(place, "status")
+    status = ask(place, "status") or systemd.status(place, edge_url())
     if status is None:
         return None
+    status.setdefault("manager", "gatehouse up")
     now = time.time()
     for entry in (*status["services"], *status["servers"]):
         pids = [entry["pid"], *descendants(entry["pid"])] if entry["pid"] else []
@@ -25,7 +27,7 @@ def condition(place: Place) -> dict[str, Any] | None:
         entry["uptime_seconds"] = round(now - entry["started_at"], 1) if entry["started_at"] else None
         entry["memory_bytes"] = sum(proportional_bytes(pid) for pid in pids)
     code, body = probe.fetch(f"{status['url']}/health/ready") if status["url"] else (0, {})
-    status["uptime_seconds"] = round(now - status["started_at"], 1)
+    status["uptime_seconds"] = round(now - (status["started_at"] or now), 1)
     status["memory_bytes"] = sum(entry["memory_bytes"] for entry in status["services"])
     status["readiness"] = body.get("status", "unavailable")
     status["checks"] = body.get("checks", {})

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -18,8 +17,6 @@ from ops.embedded import Postgres, Valkey
 from ops.stack.condition import condition, proportional_bytes
 from ops.stack.configuration import Configuration
 from ops.stack.database import running_url
-from ops.stack.place import SERVICES
-from ops.stack.process import descendants
 
 _SAMPLE_SECONDS = 0.5
 _CONNECT_SECONDS = 5
@@ -121,22 +118,9 @@ def disk(configuration: Configuration) -> dict[str, Any]:
 
 def uses(configuration: Configuration) -> list[Use]:
     """Of each service and embedded server; of the controller's, else of systemd's. Takes half a second."""
-    status = condition(configuration.place)
-    if status is not None:
-        pids = {entry["name"]: entry["pids"] for entry in (*status["services"], *status["servers"])}
-    else:
-        pids = {name: _of_unit(f"gatehouse-{name}.service") for name in SERVICES}
+    status = condition(configuration.place) or {"services": [], "servers": []}
+    pids = {entry["name"]: entry["pids"] for entry in (*status["services"], *status["servers"])}
     return _measured({name: found for name, found in pids.items() if found})
-
-
-def _of_unit(unit: str) -> list[int]:
-    try:
-        words = ["systemctl", "show", "--property=MainPID", "--value", unit]
-        done = subprocess.run(words, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    pid = int(done.stdout.strip() or 0) if done.stdout.strip().isdigit() else 0
-    return [pid, *descendants(pid)] if pid else []
 
 
 def _measured(pids: Mapping[str, list[int]]) -> list[Use]:
