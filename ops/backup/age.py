@@ -39,10 +39,12 @@ _DAMAGED = "the encrypted archive is damaged or cut short"
 class Encrypted(io.RawIOBase):
     """Encrypts what is written and writes it on; `close()` ends the file but leaves `target` open."""
 
-    def __init__(self, target: IO[bytes], passphrase: str, *, work_factor: int = WORK_FACTOR) -> None:
+    def __init__(self, target: IO[bytes], passphrase: str, *, work_factor: int | None = None) -> None:
+        """`work_factor` in place of WORK_FACTOR: the binary logarithm of scrypt's N."""
         self._target = target
         self._pending = bytearray()
         self._count = 0
+        work_factor = work_factor or WORK_FACTOR
         file_key, salt, nonce = os.urandom(16), os.urandom(16), os.urandom(16)
         wrapped = ChaCha20Poly1305(_stretched(passphrase, salt, work_factor)).encrypt(_NO_NONCE, file_key, None)
         header = _FIRST + b"-> scrypt %s %d\n%s\n---" % (_encode(salt), work_factor, _encode(wrapped))

@@ -179,6 +179,7 @@ def _write(
     if "database" in chosen:
         with owner(read) as url:
             dumped = database.back_up(url, writer, lambda done, total: progress("Database", done, max(done, total)))
+            progress("Database", 1, 1)  # the estimate was one of tables, not of their dump
             if "secrets" in chosen:
                 agreement.check(url, parts.secret_values(read.place, read.environ))
     sources: dict[str, Callable[[], Iterable[Source]]] = {

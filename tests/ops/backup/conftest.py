@@ -10,6 +10,12 @@ from ops import secrets
 EXPENSES = 25
 
 
+@pytest.fixture(autouse=True)
+def quick_passphrases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a second each is for whoever guesses; the strong ones are shown in test_age.py and by the real command."""
+    monkeypatch.setattr("ops.backup.age.WORK_FACTOR", 10)
+
+
 @pytest.fixture
 def environ(tmp_path: Path, database_url: str) -> dict[str, str]:
     """The settings of a stack that uses `database_url`, with secrets, certificates, configuration and a log."""
