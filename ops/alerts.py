@@ -20,6 +20,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from http.client import HTTPException
 from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from common.settings import SettingsError, variable
@@ -56,11 +58,12 @@ def deliver(
     except SettingsError as error:
         raise AlertError(str(error)) from None
     if hook:
-        _send(hook, subject, detail, seconds_max)
+        var = Path(variable("GATEHOUSE_VAR", environ) or "var")
+        _send(hook, subject, detail, seconds_max, var)
     return bool(hook)
 
 
-def _send(hook: str, subject: str, detail: str, seconds_max: float) -> None:
+def _send(hook: str, subject: str, detail: str, seconds_max: float, var: Path) -> None:
     subject = " ".join(subject.replace("\0", " ").split())
     message = json.dumps(
         {
@@ -75,16 +78,25 @@ def _send(hook: str, subject: str, detail: str, seconds_max: float) -> None:
     if hook.lower().startswith(("http://", "https://")):
         _post(hook, message, seconds_max)
     else:
-        _run(hook, subject, message, seconds_max)
+        _run(hook, subject, message, seconds_max, _as_owner(var))
 
 
-def _run(program: str, subject: str, message: bytes, seconds_max: float) -> None:
+def _as_owner(var: Path) -> dict[str, Any]:
+    """How a program is started: root's as the owner of the state directory, who may name the hook in a file there."""
+    if os.geteuid() != 0 or not var.is_dir() or (owner := var.stat()).st_uid == 0:
+        return {}
+    # Root's own directories are closed to them.
+    environ = {**os.environ, "HOME": str(var)}
+    return {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": [], "cwd": "/", "env": environ}
+
+
+def _run(program: str, subject: str, message: bytes, seconds_max: float, started: Mapping[str, Any]) -> None:
     argument = subject.encode("utf-8", "replace")
     try:
         # Its output goes to our standard error, ours may be read by a program. In a session of its own its children
         # can be ended with it.
         process = subprocess.Popen(
-            [program, argument], stdin=subprocess.PIPE, stdout=2, stderr=2, start_new_session=True
+            [program, argument], stdin=subprocess.PIPE, stdout=2, stderr=2, start_new_session=True, **started
         )
     except (OSError, ValueError) as error:
         raise AlertError(f"ALERT_HOOK {program} cannot be run: {getattr(error, 'strerror', error)}") from None

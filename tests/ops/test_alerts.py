@@ -20,6 +20,7 @@ from ops.alerts import alert
 from tests.ops.stacks import until
 
 SOON = 0.3
+SERVICES = 54321
 
 
 class Receiver:
@@ -127,6 +128,23 @@ def test_a_slow_program_ends_with_everything_it_started(tmp_path: Path, capsys: 
     assert "was not done after 1 s" in capsys.readouterr().err
     child = int((tmp_path / "child").read_text())
     assert until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE, 5)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be more than the services' user")
+def test_root_runs_a_hook_with_the_rights_of_the_services(tmp_path: Path) -> None:
+    """They can name it: `$GATEHOUSE_VAR/secrets/ALERT_HOOK` is theirs to write."""
+    for folder in (tmp_path, *tmp_path.parents):
+        if not folder.stat().st_mode & 0o001:
+            folder.chmod(folder.stat().st_mode | 0o011)
+    var = tmp_path / "var"
+    (var / "secrets").mkdir(parents=True)
+    hook = tmp_path / "hook"
+    hook.write_text(f'#!/bin/sh\nid -u >{var}/told; id -G >>{var}/told; echo "$HOME" >>{var}/told\n')
+    hook.chmod(0o755)
+    (var / "secrets" / "ALERT_HOOK").write_text(str(hook))
+    os.chown(var, SERVICES, SERVICES)
+    assert alert("down", "it is", environ={"GATEHOUSE_VAR": str(var)})
+    assert (var / "told").read_text().split() == [str(SERVICES), str(SERVICES), str(var)]
 
 
 def test_a_url_gets_the_message_as_json() -> None:
