@@ -29,6 +29,7 @@ def command(source: Path | None, rollback: bool, ready_seconds: float, as_json: 
     from ops.release import source as sources  # noqa: PLC0415
     from ops.release.upgrading import Upgrade  # noqa: PLC0415
     from ops.stack import configuration  # noqa: PLC0415
+    from ops.stack.errors import StackError  # noqa: PLC0415
     from ops.stack.events import Story  # noqa: PLC0415
 
     if rollback == (source is not None):
@@ -38,7 +39,10 @@ def command(source: Path | None, rollback: bool, ready_seconds: float, as_json: 
     running = services.find(read.place, home)
     upgrade = Upgrade(home, read, running, story, ready_seconds=ready_seconds)
     outcome = upgrade.back() if source is None else upgrade.to(sources.read(source))
-    _show(outcome.entry(), running.title == services.Stopped.title, as_json)
+    is_stopped = isinstance(running, services.Stopped)
+    _show(outcome.entry(), is_stopped, as_json)
+    if is_stopped and not isinstance(services.find(read.place, home), services.Stopped):
+        raise StackError("the stack was started meanwhile, perhaps with the release before: repeat this command")
 
 
 def _show(entry: dict[str, object], is_stopped: bool, as_json: bool) -> None:
@@ -52,7 +56,8 @@ def _show(entry: dict[str, object], is_stopped: bool, as_json: bool) -> None:
         "unchanged": f"{entry['to']} is current already",
         "rolled back": f"{entry['running']} runs again",
     }
-    if entry["running"] != entry["to"]:  # whatever was asked for did not come to be
+    # Whatever was asked for did not come to be. The names alone do not tell: what failed may have had the same one.
+    if entry["result"] not in done or entry["running"] != entry["to"]:
         if as_json:
             sys.exit(1)
         raise StackError(str(entry["reason"]))

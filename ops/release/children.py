@@ -26,8 +26,7 @@ class Commands:
 
     def gatehouse(self, release: Release, *words: str) -> dict[str, Any]:
         """What its `gatehouse … --json` prints. Raises ReleaseError with its own sentence."""
-        answer: dict[str, Any] = json.loads(self._run(release.command("ops.cli", *words, "--json")))
-        return answer
+        return _answer(self._run(release.command("ops.cli", *words, "--json")), f"gatehouse {' '.join(words)}")
 
     def plans(self, release: Release, placeholders: Mapping[str, str]) -> dict[str, dict[str, Any]]:
         """What its `python -m <service> check` answers, by service. Raises ReleaseError with the first one's faults."""
@@ -35,7 +34,7 @@ class Commands:
             words = [release.command(module, "check") for module in MODULES.values()]
             outputs = list(threads.map(lambda each: self._run(each, placeholders), words))
         return {
-            service: json.loads(output.strip().rpartition("\n")[2])
+            service: _answer(output.strip().rpartition("\n")[2], f"{MODULES[service]} check")
             for service, output in zip(MODULES, outputs, strict=True)
         }
 
@@ -44,16 +43,21 @@ class Commands:
         user = (
             {} if owner is None else {"user": owner[0], "group": owner[1], "extra_groups": [], "cwd": self._place.var}
         )
-        done = subprocess.run(
-            words,
-            env={**self._environ, **more},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS_MAX,
-            check=False,
-            **user,  # type: ignore[call-overload]
-        )
+        try:
+            done = subprocess.run(
+                words,
+                env={**self._environ, **more},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=SECONDS_MAX,
+                check=False,
+                **user,  # type: ignore[call-overload]
+            )
+        except subprocess.TimeoutExpired:
+            raise ReleaseError(f"`{' '.join(words)}` has not ended after {SECONDS_MAX} s and was killed") from None
+        except OSError as error:
+            raise ReleaseError(f"{words[0]} cannot be run: {error.strerror}") from None
         if done.returncode:
             raise ReleaseError(_sentence(done.stderr) or f"`{' '.join(words)}` ended with status {done.returncode}")
         output: str = done.stdout
@@ -67,6 +71,16 @@ def stack_owner(var: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return (status.st_uid, status.st_gid) if os.geteuid() == 0 and status.st_uid != 0 else None
+
+
+def _answer(said: str, asked: str) -> dict[str, Any]:
+    try:
+        answer = json.loads(said)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise ReleaseError(f"`{asked}` answered no JSON")
+    return answer
 
 
 def _sentence(said: str) -> str:

@@ -19,6 +19,7 @@ from ops.stack.errors import StackError
 DEFAULT_HOME = Path("/opt/gatehouse")
 KEEP = 3
 DESCRIPTION = "release.json"
+_REMOVED = ".removed-"
 
 
 class ReleaseError(StackError):
@@ -151,7 +152,10 @@ def activate(release: Release) -> None:
 def replace(path: Path, text: str, *, mode: int = 0o644) -> None:
     """The whole file or the one before, never a part."""
     aside = path.with_name(f".{path.name}.new")
-    aside.write_text(text)
+    with aside.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())  # or a power cut leaves an empty one
     aside.chmod(mode)
     aside.rename(path)
 
@@ -164,7 +168,10 @@ def prune(home: Home, *, keep: int = KEEP) -> list[str]:
     removed = [release for release in excess if not _is_in_use(release)]
     for release in removed:
         (release.path / DESCRIPTION).unlink()  # half a release is none
-        shutil.rmtree(release.path)
+        release.path.rename(release.path.with_name(f"{_REMOVED}{release.name}"))
+    # Those of an earlier time too, which may have been cut short.
+    for path in home.releases.glob(f"{_REMOVED}*"):
+        shutil.rmtree(path)
     return [release.name for release in removed]
 
 
@@ -177,10 +184,16 @@ def _link(path: Path, target: Path) -> None:
 
 
 def _is_in_use(release: Release) -> bool:
-    """Whether a process that we can see runs from it: a service's parent lives through many upgrades."""
+    """Whether a process that we can see runs from it: a service's parent lives through many upgrades.
+
+    One that was started through `current` shows it in what it has mapped: programs and libraries of the environment.
+    """
     inside = f"{release.path}/"
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             if any(word.startswith(inside) for word in process.cmdline()) or f"{process.cwd()}/".startswith(inside):
+                return True
+        with suppress(OSError):  # another user's, or a system without /proc
+            if f" {inside}" in Path(f"/proc/{process.pid}/maps").read_text(errors="replace"):
                 return True
     return False

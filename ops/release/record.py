@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ops.release.children import stack_owner
+from ops.owner import as_owner
 from ops.release.home import Home
 from ops.stack.place import Place
 
@@ -25,34 +25,34 @@ _KEPT = 50
 def read(place: Place) -> dict[str, Any]:
     """Without any upgrade so far: no upgrades."""
     with suppress(OSError, ValueError):
-        content: dict[str, Any] = json.loads(path(place).read_text())
-        return content
+        content: Any = json.loads(path(place).read_text())
+        if isinstance(content, dict) and isinstance(content.get("upgrades"), list):
+            return content
     return {"upgrades": []}
 
 
 def add(place: Place, home: Home, entry: dict[str, Any]) -> None:
-    """Raises OSError."""
+    """Root does it as the owner of the state directory. Raises OSError."""
     current, previous = home.current_release(), home.previous_release()
-    content = {
+    content: dict[str, Any] = {
         "home": str(home.path),
         "current": current.name if current else None,
         "previous": previous.name if previous else None,
-        "upgrades": [entry, *read(place)["upgrades"]][:_KEPT],
     }
-    _write(path(place), json.dumps(content, indent=2) + "\n", stack_owner(place.var))
+    with as_owner(place.var):
+        content["upgrades"] = [entry, *read(place)["upgrades"]][:_KEPT]
+        _write(path(place), json.dumps(content, indent=2) + "\n")
 
 
 def path(place: Place) -> Path:
     return place.run / "releases.json"
 
 
-def _write(target: Path, text: str, owner: tuple[int, int] | None) -> None:
-    """Whole or not at all. Never through a link: root writes here, into a folder that another user owns."""
+def _write(target: Path, text: str) -> None:
+    """Whole or not at all."""
     aside = target.with_name(f".{target.name}.new")
     aside.unlink(missing_ok=True)
-    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "w") as file:
-        if owner is not None:
-            os.fchown(file.fileno(), *owner)
+    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

@@ -9,8 +9,6 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from ops.interrupts import interruptible, undisturbed
@@ -18,6 +16,7 @@ from ops.release import record
 from ops.release.children import Commands
 from ops.release.home import Home, Release, ReleaseError, activate, prune
 from ops.release.installing import Fill, check_machine, install_locked
+from ops.release.outcome import Outcome, reason_of
 from ops.release.services import Services, Stopped
 from ops.release.source import Source
 from ops.release.verifying import READY_SECONDS, Verifier
@@ -26,35 +25,6 @@ from ops.stack.events import Story
 
 ORDER = ("auth", "core", "edge")
 _SCHEMA_STAYS = "the database keeps the newer schema, on which this release works too"
-
-
-@dataclass
-class Outcome:
-    """See `record.py` for what the fields mean."""
-
-    before: Release
-    after: str
-    result: str = "failed"
-    reason: str = ""
-    backup: str | None = None
-    migrations: list[str] = field(default_factory=list)
-    started_at: float = field(default_factory=time.time)
-    running: str = ""
-    seconds: float = 0.0
-
-    def entry(self) -> dict[str, Any]:
-        when = datetime.fromtimestamp(self.started_at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        return {
-            "time": when,
-            "seconds": self.seconds,
-            "from": self.before.name,
-            "to": self.after,
-            "running": self.running or self.before.name,
-            "result": self.result,
-            "reason": self.reason,
-            "backup": self.backup,
-            "migrations": self.migrations,
-        }
 
 
 class Upgrade:
@@ -166,13 +136,13 @@ class Upgrade:
         fallback = self._home.previous_release() if release == outcome.before else outcome.before
         tried: list[str] = []
         try:
+            outcome.is_begun = True
             activate(release)
             self._replace(wanted, release, verifier, tried)
-        except (ReleaseError, KeyboardInterrupt) as error:
+            outcome.result, outcome.running = "upgraded", release.name
+        except BaseException as error:  # noqa: BLE001 - whatever it was, the old release must serve again
             with undisturbed():
-                self._go_back(fallback, outcome, verifier, tried, str(error) or "interrupted")
-            return
-        outcome.result, outcome.running = "upgraded", release.name
+                self._go_back(fallback, outcome, verifier, tried, reason_of(error))
 
     def _wanted(self, release: Release, outcome: Outcome, verifier: Verifier) -> Sequence[str]:
         """The services to be replaced, in their order."""
@@ -195,18 +165,42 @@ class Upgrade:
     ) -> None:
         self._story.say(f"{reason}; going back")
         if fallback is None:
-            outcome.result, outcome.reason = "broken", f"{reason}; there is no release to go back to"
+            self._break(outcome, f"{reason}; there is no release to go back to")
+            return
+        try:
+            if self._home.current_release() != fallback:
+                activate(fallback)
+        except ReleaseError as error:
+            self._break(outcome, f"{reason}; going back failed: {error}")
             return
         outcome.running = fallback.name
-        try:
-            activate(fallback)
-            self._replace(list(reversed(tried)), fallback, verifier, [])
-        except ReleaseError as error:
-            outcome.result = "broken"
-            outcome.reason = f"{reason}; {fallback.name} is current again, but going back failed too: {error}"
+        if faults := self._put_back(tried, fallback, verifier):
+            failed = "; ".join(faults)
+            self._break(outcome, f"{reason}; {fallback.name} is current again, but going back failed too: {failed}")
         else:
             outcome.result = "rolled back"
             outcome.reason = f"{reason}; {fallback.name} runs again and is healthy; {_SCHEMA_STAYS}"
+
+    def _put_back(self, tried: Sequence[str], release: Release, verifier: Verifier) -> list[str]:
+        """Whatever becomes of the others, and all before any is judged: the edge needs those behind it. The faults."""
+        faults: dict[str, str] = {}
+        for service in reversed(tried):
+            try:
+                self._services.replace(service)
+            except Exception as error:  # noqa: BLE001 - the next one must come back all the same
+                faults[service] = reason_of(error)
+        for service in tried:
+            try:
+                if service not in faults:
+                    verifier.verify(service, release.version)
+            except ReleaseError as error:
+                faults[service] = str(error)
+        return list(faults.values())
+
+    def _break(self, outcome: Outcome, reason: str) -> None:
+        current = self._home.current_release()
+        outcome.result, outcome.reason = "broken", reason
+        outcome.running = current.name if current else outcome.before.name
 
     # Afterwards
 
@@ -224,9 +218,12 @@ class Upgrade:
             with interruptible():
                 yield
         except (ReleaseError, KeyboardInterrupt) as error:
-            reason = "; ".join(str(error).splitlines()) or "interrupted"
-            outcome.result, outcome.running = "failed", outcome.before.name
-            outcome.reason = f"{reason}; nothing was switched, {outcome.before.name} runs on"
+            if not outcome.is_begun:
+                outcome.result, outcome.running = "failed", outcome.before.name
+                outcome.reason = f"{reason_of(error)}; nothing was switched, {outcome.before.name} runs on"
+            elif not outcome.running:
+                self._break(outcome, f"{reason_of(error)} in the middle of it; the same command again finishes it")
+            # Otherwise it is done, and only the clearing up was cut short: the next upgrade sees to that.
         outcome.seconds = round(time.time() - outcome.started_at, 1)
         try:
             record.add(self._place, self._home, outcome.entry())

@@ -19,6 +19,17 @@ def checkout(top: Path, *, version: str | None = None) -> Path:
     return top
 
 
+def small_source(top: Path, version: str = "1.0.0") -> Path:
+    """A source of the right shape in which next to nothing is."""
+    for folder in ("edge", "auth_service", "core_service", "common", "ops"):
+        (top / folder).mkdir(parents=True)
+        (top / folder / "__init__.py").write_text("")
+    (top / "requirements.lock").write_text("")
+    project = f'[project]\nname = "gatehouse"\nversion = "{version}"\nrequires-python = ">=3.11"\n'
+    (top / "pyproject.toml").write_text(project)
+    return top
+
+
 def doctor(path: Path, before: str, after: str) -> None:
     """Changes a file of a source."""
     text = path.read_text()

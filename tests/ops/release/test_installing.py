@@ -12,7 +12,7 @@ import pytest
 
 from ops.release import Home, Release, ReleaseError, activate, install, installing, prune
 from ops.release import source as sources
-from tests.ops.release.checkouts import borrow, checkout, doctor
+from tests.ops.release.checkouts import borrow, checkout, doctor, small_source
 
 
 @pytest.fixture
@@ -29,16 +29,6 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small(tmp_path: Path) -> Path:
     """A source of the right shape in which next to nothing is."""
     return small_source(tmp_path / "small")
-
-
-def small_source(top: Path, version: str = "1.0.0") -> Path:
-    for folder in ("edge", "auth_service", "core_service", "common", "ops"):
-        (top / folder).mkdir(parents=True)
-        (top / folder / "__init__.py").write_text("")
-    (top / "requirements.lock").write_text("")
-    project = f'[project]\nname = "gatehouse"\nversion = "{version}"\nrequires-python = ">=3.11"\n'
-    (top / "pyproject.toml").write_text(project)
-    return top
 
 
 def test_release_runs_from_wherever_one_stands(original: Path, home: Home, tmp_path: Path) -> None:
