@@ -17,27 +17,33 @@ def quick_passphrases(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def environ(tmp_path: Path, database_url: str) -> dict[str, str]:
-    """The settings of a stack that uses `database_url`, with secrets, certificates, configuration and a log."""
+def placed(tmp_path: Path) -> dict[str, str]:
+    """The settings of a stack with secrets, certificates, configuration and a log, whose database is away."""
     var = tmp_path / "var"
     secrets.ensure(var, {})
     for name, text in (("certs/live/api.pem", "certificate"), ("logs/edge.log", "line\n" * 50), ("logs/old/a.gz", "x")):
         (var / name).parent.mkdir(parents=True, exist_ok=True)
         (var / name).write_text(text)
     (tmp_path / "gatehouse.env").write_text("LOG_LEVEL=INFO\n")
-    fill(database_url)
     return {
         "GATEHOUSE_VAR": str(var),
         "GATEHOUSE_ENV_FILE": str(tmp_path / "gatehouse.env"),
-        "DATABASE_URL": database_url,
+        "DATABASE_URL": "postgresql://nobody:nothing@127.0.0.1:9/none",
         "BACKUP_DIRECTORY": str(tmp_path / "backups"),
     }
 
 
 @pytest.fixture
-def directory(environ: dict[str, str]) -> Path:
+def environ(placed: dict[str, str], database_url: str) -> dict[str, str]:
+    """The same with a database that has data in it."""
+    fill(database_url)
+    return placed | {"DATABASE_URL": database_url}
+
+
+@pytest.fixture
+def directory(placed: dict[str, str]) -> Path:
     """Where its backups go."""
-    return Path(environ["BACKUP_DIRECTORY"])
+    return Path(placed["BACKUP_DIRECTORY"])
 
 
 def fill(url: str) -> None:

@@ -52,9 +52,9 @@ def test_every_part_has_its_file_and_is_for_its_owner_only(environ: Environ, dir
         assert tar.getnames() == ["certificates/live/api.pem"]
 
 
-def test_a_second_one_of_a_day_takes_the_place_of_the_first(environ: Environ, directory: Path) -> None:
+def test_a_second_one_of_a_day_takes_the_place_of_the_first(placed: Environ, directory: Path) -> None:
     for _ in range(2):
-        guides.create(environ=environ, only=["certificates", "secrets"])
+        guides.create(environ=placed, only=["certificates", "secrets"])
     assert len(names(directory)) == 2
 
 
@@ -69,12 +69,12 @@ def test_old_ones_go_and_the_last_of_each_kind_stays(environ: Environ, directory
     assert names(directory) == sorted([made.path.name, old[2], "db_backup_mine.sql.gz"])
 
 
-def test_a_failure_removes_nothing(environ: Environ, directory: Path) -> None:
+def test_a_failure_removes_nothing(placed: Environ, directory: Path) -> None:
     directory.mkdir()
     (directory / "db_backup_20250101_020000.sql.gz").write_bytes(b"old")
     os.utime(directory / "db_backup_20250101_020000.sql.gz", (0, 0))
     with pytest.raises(backup.BackupFailed, match="cannot be reached"):
-        guides.create(environ=environ | {"DATABASE_URL": "postgresql://a:b@127.0.0.1:9/x"}, only=["database"])
+        guides.create(environ=placed | {"DATABASE_URL": "postgresql://a:b@127.0.0.1:9/x"}, only=["database"])
     assert names(directory) == ["db_backup_20250101_020000.sql.gz"]
 
 

@@ -26,12 +26,12 @@ def forged(path: Path, *names: str) -> Path:
 
 
 @pytest.mark.parametrize("name", ["/{}", "certificates//{}", "certificates/../../{}", "certificates/./x", "../{}"])
-def test_a_name_that_leads_out_of_its_folder_is_refused(environ: Environ, tmp_path: Path, name: str) -> None:
+def test_a_name_that_leads_out_of_its_folder_is_refused(placed: Environ, tmp_path: Path, name: str) -> None:
     outside = tmp_path / "outside"
     path = forged(tmp_path / "archive.tar.gz", name.format(str(outside).lstrip("/")))
     with pytest.raises(BackupFailed, match="which no backup of Gatehouse does"):
         backup.verify(path, None)
-    read = configuration.read(environ)
+    read = configuration.read(placed)
     with pytest.raises(BackupFailed, match="which no backup of Gatehouse does"):
         unpacking.stage_certificates(Swap(read.place), read, path, None)
     assert not outside.exists()

@@ -104,8 +104,8 @@ def test_a_restore_waits_for_its_turn(environ: Environ) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it acts for somebody else")
-def test_the_lock_that_root_makes_belongs_to_the_stacks_user(environ: Environ) -> None:
-    place(environ).prepare()
-    os.chown(place(environ).run, 12345, 12345)
-    with exclusive(place(environ)):
-        assert (place(environ).run / "restore.lock").stat().st_uid == 12345
+def test_the_lock_that_root_makes_belongs_to_the_stacks_user(placed: Environ) -> None:
+    place(placed).prepare()
+    os.chown(place(placed).run, 12345, 12345)
+    with exclusive(place(placed)):
+        assert (place(placed).run / "restore.lock").stat().st_uid == 12345

@@ -102,18 +102,18 @@ def test_an_encrypted_archive_shows_nothing_without_its_passphrase(environ: Envi
             backup.verify(made.path, wrong)
 
 
-def test_the_passphrase_travels_only_in_what_it_closes(environ: Environ) -> None:
-    kept = place(environ).var / "secrets" / "BACKUP_PASSPHRASE"
+def test_the_passphrase_travels_only_in_what_it_closes(placed: Environ) -> None:
+    kept = place(placed).var / "secrets" / "BACKUP_PASSPHRASE"
     kept.write_text(PASSPHRASE)
-    made = backup.create(environ=environ, only=["secrets"])
+    made = backup.create(environ=placed, only=["secrets"])
     assert "secrets/BACKUP_PASSPHRASE" in [member.name for member in backup.verify(made.path, PASSPHRASE).members]
     kept.unlink()
-    made = backup.create(environ={**environ, "KEY_PEPPER": "x" * 40}, only=["secrets"])
+    made = backup.create(environ={**placed, "KEY_PEPPER": "x" * 40}, only=["secrets"])
     assert "secrets/BACKUP_PASSPHRASE" not in names(made.path)
 
 
-def test_secrets_are_those_the_stack_runs_with(environ: Environ) -> None:
-    made = backup.create(environ={**environ, "KEY_PEPPER": "p" * 40}, only=["secrets"])
+def test_secrets_are_those_the_stack_runs_with(placed: Environ) -> None:
+    made = backup.create(environ={**placed, "KEY_PEPPER": "p" * 40}, only=["secrets"])
     with tarfile.open(made.path) as tar:
         pepper = tar.extractfile("secrets/KEY_PEPPER")
         assert pepper
@@ -135,10 +135,10 @@ def test_secrets_that_do_not_fit_the_data_are_no_backup(environ: Environ, direct
     assert len(left(directory)) == 1
 
 
-def test_a_certificate_that_is_a_link_is_backed_up(environ: Environ, tmp_path: Path) -> None:
+def test_a_certificate_that_is_a_link_is_backed_up(placed: Environ, tmp_path: Path) -> None:
     (tmp_path / "elsewhere.pem").write_text("linked")
-    (place(environ).var / "certs" / "linked.pem").symlink_to(tmp_path / "elsewhere.pem")
-    made = backup.create(environ=environ, only=["certificates"])
+    (place(placed).var / "certs" / "linked.pem").symlink_to(tmp_path / "elsewhere.pem")
+    made = backup.create(environ=placed, only=["certificates"])
     with tarfile.open(made.path) as tar:
         content = tar.extractfile("certificates/linked.pem")
         assert content
@@ -146,9 +146,9 @@ def test_a_certificate_that_is_a_link_is_backed_up(environ: Environ, tmp_path: P
 
 
 def test_a_secret_that_becomes_shorter_meanwhile_is_a_failure_that_is_told(
-    environ: Environ, directory: Path, monkeypatch: pytest.MonkeyPatch
+    placed: Environ, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    certificate = place(environ).var / "certs" / "live" / "api.pem"
+    certificate = place(placed).var / "certs" / "live" / "api.pem"
     known = os.fstat
 
     def longer(handle: int) -> os.stat_result:
@@ -158,24 +158,24 @@ def test_a_secret_that_becomes_shorter_meanwhile_is_a_failure_that_is_told(
 
     monkeypatch.setattr("ops.backup.parts.os.fstat", longer)
     with pytest.raises(BackupFailed, match=r"api\.pem changed while it was read: try again"):
-        backup.create(environ=environ, only=["certificates"])
+        backup.create(environ=placed, only=["certificates"])
     assert left(directory) == []
-    assert "api.pem" in record.read(place(environ))["last_failure"]["error"]
+    assert "api.pem" in record.read(place(placed))["last_failure"]["error"]
 
 
-def test_a_secret_in_a_file_that_is_not_there_is_a_failure_that_is_told(environ: Environ) -> None:
+def test_a_secret_in_a_file_that_is_not_there_is_a_failure_that_is_told(placed: Environ) -> None:
     with pytest.raises(BackupFailed, match="KEY_PEPPER_FILE"):
-        backup.create(environ={**environ, "KEY_PEPPER_FILE": "/nowhere/pepper"}, only=["secrets"])
-    assert "KEY_PEPPER_FILE" in record.read(place(environ))["last_failure"]["error"]
+        backup.create(environ={**placed, "KEY_PEPPER_FILE": "/nowhere/pepper"}, only=["secrets"])
+    assert "KEY_PEPPER_FILE" in record.read(place(placed))["last_failure"]["error"]
 
 
-def test_there_is_no_backup_while_a_restore_is_under_way(environ: Environ, directory: Path) -> None:
-    place(environ).prepare()
-    with turns.restoring(place(environ)), pytest.raises(BackupFailed, match="is under way: back up when it is done"):
-        backup.create(environ=environ)
+def test_there_is_no_backup_while_a_restore_is_under_way(placed: Environ, directory: Path) -> None:
+    place(placed).prepare()
+    with turns.restoring(place(placed)), pytest.raises(BackupFailed, match="is under way: back up when it is done"):
+        backup.create(environ=placed)
     assert not directory.exists()
-    with turns.backing_up(place(environ)):
-        assert backup.create(environ=environ, only=["secrets"]).path.exists()
+    with turns.backing_up(place(placed)):
+        assert backup.create(environ=placed, only=["secrets"]).path.exists()
 
 
 def test_a_server_that_ends_idle_transactions_does_not_end_a_backup(environ: Environ, database_url: str) -> None:
@@ -187,13 +187,13 @@ def test_a_server_that_ends_idle_transactions_does_not_end_a_backup(environ: Env
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it acts for somebody else")
-def test_what_root_makes_belongs_to_the_stacks_user(environ: Environ) -> None:
-    var = place(environ).var
-    place(environ).prepare()
+def test_what_root_makes_belongs_to_the_stacks_user(placed: Environ) -> None:
+    var = place(placed).var
+    place(placed).prepare()
     for folder in (var, var / "run"):
         os.chown(folder, 12345, 12345)
     backup_directory = var / "backups"
-    made = backup.create(environ={**environ, "BACKUP_DIRECTORY": str(backup_directory)}, only=["secrets"])
+    made = backup.create(environ={**placed, "BACKUP_DIRECTORY": str(backup_directory)}, only=["secrets"])
     paths = [made.path, backup_directory, *(var / "run" / name for name in ("backups.json", "backups.lock"))]
     assert {path.stat().st_uid for path in paths} == {12345}
 
@@ -214,10 +214,10 @@ def test_a_backup_without_the_pepper_is_refused(environ: Environ, directory: Pat
         ({"DATABASE_URL": "postgresql://a:b@127.0.0.1:9/x"}, "the database cannot be reached: .*refused"),
     ],
 )
-def test_a_failure_is_one_sentence_and_is_recorded(environ: Environ, setting: Environ, said: str) -> None:
+def test_a_failure_is_one_sentence_and_is_recorded(placed: Environ, setting: Environ, said: str) -> None:
     with pytest.raises(BackupFailed, match=said):
-        backup.create(environ={**environ, **setting})
-    failure = record.read(place(environ))["last_failure"]
+        backup.create(environ={**placed, **setting})
+    failure = record.read(place(placed))["last_failure"]
     assert failure["error"]
     assert "\n" not in failure["error"]
 
@@ -262,18 +262,18 @@ def test_a_full_disk_leaves_no_partial_file(environ: Environ, directory: Path) -
     assert left(directory) == []
 
 
-def test_what_a_killed_backup_left_is_removed_by_the_next(environ: Environ, directory: Path) -> None:
+def test_what_a_killed_backup_left_is_removed_by_the_next(placed: Environ, directory: Path) -> None:
     directory.mkdir()
     (directory / ".gatehouse-partial-0123456789abcdef").write_bytes(b"half")
-    made = backup.create(environ=environ, only=["secrets"])
+    made = backup.create(environ=placed, only=["secrets"])
     assert left(directory) == [made.path.name]
 
 
-def test_a_file_that_another_backup_writes_is_left_alone(environ: Environ, directory: Path) -> None:
+def test_a_file_that_another_backup_writes_is_left_alone(placed: Environ, directory: Path) -> None:
     with files.made(directory, "gatehouse-20250101T000000Z.tar.gz", lambda _: None) as (file, finish):
         file.write(b"begun")
         file.flush()
-        backup.create(environ=environ, only=["secrets"])
+        backup.create(environ=placed, only=["secrets"])
         assert finish().read_bytes() == b"begun"
 
 
@@ -325,21 +325,21 @@ def test_a_newer_one_that_is_damaged_or_cannot_be_opened_keeps_no_older_one_from
     assert left(directory) == sorted([good.name, made.path.name])
 
 
-def test_what_was_just_made_stays_whatever_the_clock_says(environ: Environ, directory: Path) -> None:
+def test_what_was_just_made_stays_whatever_the_clock_says(placed: Environ, directory: Path) -> None:
     ahead = directory / "gatehouse-20990101T000000Z.tar.gz"
-    first = backup.create(environ=environ, only=["secrets"]).path
+    first = backup.create(environ=placed, only=["secrets"]).path
     first.rename(ahead)
-    made = backup.create(environ=environ, only=["secrets"], retention_days=1e-9)
+    made = backup.create(environ=placed, only=["secrets"], retention_days=1e-9)
     assert made.removed == (ahead,)
     assert left(directory) == [made.path.name]
 
 
-def test_a_name_with_a_day_that_never_was_is_somebody_elses(environ: Environ, directory: Path) -> None:
+def test_a_name_with_a_day_that_never_was_is_somebody_elses(placed: Environ, directory: Path) -> None:
     directory.mkdir()
     foreign = directory / "gatehouse-20250231T000000Z.tar.gz"
     foreign.write_bytes(b"mine")
     age_by(foreign, 90)
-    made = backup.create(environ=environ, only=["secrets"])
+    made = backup.create(environ=placed, only=["secrets"])
     assert left(directory) == sorted([foreign.name, made.path.name])
 
 
@@ -389,9 +389,9 @@ def test_rows_are_those_of_the_dump_however_much_is_written_meanwhile(environ: E
     assert made.rows["core.recent_purges"] == 0
 
 
-def test_a_place_without_a_stack_gets_no_cluster(environ: Environ, tmp_path: Path) -> None:
-    del environ["DATABASE_URL"]
-    empty = {**environ, "GATEHOUSE_VAR": str(tmp_path / "empty")}
+def test_a_place_without_a_stack_gets_no_cluster(placed: Environ, tmp_path: Path) -> None:
+    del placed["DATABASE_URL"]
+    empty = {**placed, "GATEHOUSE_VAR": str(tmp_path / "empty")}
     with pytest.raises(BackupFailed, match="no stack was ever started there"):
         backup.create(environ=empty)
     assert not (tmp_path / "empty" / "pg").exists()
