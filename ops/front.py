@@ -120,4 +120,4 @@ def _traefik_rule(domain: str) -> str:
     if not domain.startswith("*."):
         return f"Host(`{domain}`)"
     parent = domain.removeprefix("*.").replace(".", r"\\.")
-    return rf"HostRegexp(`^[^.]+\\.{parent}$`)"
+    return rf"HostRegexp(`^[a-zA-Z0-9-]+\\.{parent}$`)"
