@@ -66,19 +66,29 @@ def rotate(
 ) -> Report:
     """Does what is due, or with `is_forced` rotates every log that is not empty.
 
-    Raises OSError, also when another rotation is at it for longer than `wait_seconds`; whatever was done by then is
-    complete, and nothing is lost.
+    Raises OSError, also when another rotation is at it for longer than `wait_seconds`; whatever could be done for the
+    other logs is done by then, and nothing is lost.
     """
     now = now or datetime.now(UTC)
     report = Report()
+    faults = []
     with _alone(folder, wait_seconds):
         for name in files.names(folder):
-            log = folder / f"{name}.log"
-            if _is_due(log, policy, now, is_forced=is_forced):
-                report.rotated.append(_put_aside(log, now).name)
-            _compress_older(log, report)
-            _remove_superfluous(log, policy, now, report)
+            try:
+                _rotate(folder / f"{name}.log", policy, now, report, is_forced=is_forced)
+            except OSError as error:
+                faults.append(error)
+    if faults:
+        raise faults[0]
     return report
+
+
+def _rotate(log: Path, policy: Policy, now: datetime, report: Report, *, is_forced: bool) -> None:
+    if _is_due(log, policy, now, is_forced=is_forced):
+        report.rotated.append(_put_aside(log, now).name)
+    # First, because it makes room, and the other needs some.
+    _remove_superfluous(log, policy, now, report)
+    _compress_older(log, report)
 
 
 def is_large(folder: Path, policy: Policy) -> bool:
@@ -147,7 +157,7 @@ def _put_aside(log: Path, now: datetime) -> Path:
 def _copy_and_empty(log: Path, target: Path) -> None:
     """What its writer adds between the last look and the emptying is lost: microseconds, once a day."""
     partial = target.with_name(target.name + files.PARTIAL)
-    with log.open("r+b") as source, _new(partial, like=source.fileno()) as copy:
+    with log.open("r+b") as source, _new(partial, like=source.fileno()) as copy, _gone_on_error(partial):
         copied = 0
         while os.fstat(source.fileno()).st_size > copied:
             shutil.copyfileobj(source, copy)
@@ -168,7 +178,7 @@ def _compress(path: Path) -> bool:
     """False when somebody is writing to it at this moment: next time, then. A crash leaves the original."""
     target = path.with_name(f"{path.name}.gz")
     partial = target.with_name(target.name + files.PARTIAL)
-    with path.open("rb") as source, _new(partial, like=source.fileno()) as raw:
+    with path.open("rb") as source, _new(partial, like=source.fileno()) as raw, _gone_on_error(partial):
         with gzip.GzipFile(fileobj=raw, mode="wb", filename="") as compressed:
             shutil.copyfileobj(source, compressed)
             try:
@@ -185,6 +195,16 @@ def _compress(path: Path) -> bool:
         partial.rename(target)
         path.unlink()
     return True
+
+
+@contextmanager
+def _gone_on_error(partial: Path) -> Iterator[None]:
+    """Half a file is of no use, and on a full disk it takes the room that others need."""
+    try:
+        yield
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def _new(path: Path, *, like: int) -> IO[bytes]:

@@ -29,6 +29,16 @@ for number in range(int(sys.argv[3])):
     log.info("numbered", writer=sys.argv[2], number=number)
 """
 
+ON_A_FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from ops.logs.rotation import Policy, rotate
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+rotate(Path(sys.argv[1]), Policy(days=10**4, bytes_max=10**9, files_max=9))
+"""
+
 
 def line(time: datetime, text: str = "x") -> str:
     return json.dumps({"time": f"{time:%Y-%m-%dT%H:%M:%S}.000Z", "event": text}) + "\n"
@@ -145,6 +155,34 @@ def test_a_rotation_that_hangs_holds_up_no_other_for_long(tmp_path: Path) -> Non
         with pytest.raises(OSError, match=r"another rotation is at it for over 0\.2 s: .*rotation\.lock"):
             rotate(tmp_path, POLICY, now=NOON, is_forced=True, wait_seconds=0.2)
     assert len(rotate(tmp_path, POLICY, now=NOON, is_forced=True, wait_seconds=0.2).rotated) == 1
+
+
+def test_a_log_that_cannot_be_rotated_keeps_no_other_from_it_and_nothing_old(tmp_path: Path) -> None:
+    """As on a full disk, where compressing fails: what is removed by policy must go all the same."""
+    core, edge = tmp_path / "core.log", tmp_path / "edge.log"
+    for number in range(3):
+        for log in (core, edge):
+            log.write_text(line(NOON, str(number)))
+        rotate(tmp_path, POLICY, now=NOON, is_forced=True)
+    core.write_text(line(NOON, "3"))
+    (tmp_path / f"{files.older(core)[-1].name}.gz.partial").mkdir()  # in the way of the next compression
+    edge.write_text(line(NOON, "3"))
+    with pytest.raises(OSError, match=r"core\.log.*gz\.partial"):
+        rotate(tmp_path, Policy(days=30, bytes_max=1, files_max=2), now=NOON)
+    assert [json.loads(text)["event"] for text in all_lines(core)] == ["2", "3"]
+    assert [json.loads(text)["event"] for text in all_lines(edge)] == ["2", "3"]
+    assert [files.is_compressed(path) for path in files.older(edge)] == [True, False]
+
+
+def test_what_a_full_disk_left_of_a_compression_is_removed(tmp_path: Path) -> None:
+    for day in (1, 2):
+        (tmp_path / f"edge.log-2026010{day}T000000.000000Z").write_bytes(os.urandom(100_000).hex().encode())
+    (tmp_path / ".rotation.lock").touch()
+    before = sorted(tmp_path.iterdir())
+    words = [sys.executable, "-c", ON_A_FULL_DISK, str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert "File too large" in done.stderr
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_an_interrupted_compression_is_done_again(tmp_path: Path) -> None:
