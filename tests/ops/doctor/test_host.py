@@ -60,6 +60,7 @@ def test_good_policy_passes(tmp_path: Path) -> None:
         ({"TRUSTED_PROXIES": "0.0.0.0/0"}, "Proxies", "fail"),
         ({"ALERT_HOOK": ""}, "Alerts", "fail"),
         ({"ALERT_HOOK": "/nonexistent/hook"}, "Alerts", "fail"),
+        ({"ALERT_HOOK": "/"}, "Alerts", "fail"),
         ({"LETSENCRYPT_EMAIL": ""}, "ACME e-mail", "warn"),
         ({"LETSENCRYPT_EMAIL": "nobody"}, "ACME e-mail", "fail"),
         ({"LOG_LEVEL": "DEBUG"}, "Log level", "warn"),
@@ -142,6 +143,14 @@ def test_a_service_on_an_outside_address_is_named(tmp_path: Path) -> None:
         finding = found(exposure.check, outside)["Service ports"]
     assert finding.state == "fail"
     assert f"core on 127.0.0.2:{port}" in finding.detail
+
+
+def test_ports_that_nothing_listens_on_are_not_called_closed(tmp_path: Path) -> None:
+    elsewhere = {"DATABASE_URL": "postgresql://u@db.example.com/x", "REDIS_URL": "redis://cache.example.com/0"}
+    ports = dict.fromkeys(("EDGE_PORT", "AUTH_PORT", "CORE_PORT"), "9")
+    for own in (frozenset(["127.0.0.2"]), frozenset[str]()):
+        nothing = host(tmp_path, also={"own": own}, **elsewhere, **ports)
+        assert found(exposure.check, nothing)["Service ports"].state == "skip"
 
 
 def test_servers_of_others_are_not_ours_to_judge(tmp_path: Path) -> None:

@@ -107,6 +107,19 @@ def test_a_server_elsewhere_without_tls_is_a_warning() -> None:
     assert of_database(DATABASE_URL=f"{url}?sslmode=verify-full")["Database TLS"].state == "ok"
 
 
+def test_a_server_elsewhere_is_seen_however_its_url_names_it() -> None:
+    finding = of_database(DATABASE_URL="postgresql:///x?host=db.invalid&user=u&password=geheim")["Database TLS"]
+    assert (finding.state, "db.invalid" in finding.detail, "geheim" in f"{finding}") == ("warn", True, False)
+    assert of_database(DATABASE_URL="postgresql:///x?host=/nonexistent")["Database TLS"].state == "ok"
+
+
+def test_cores_own_role_is_looked_at_too(empty_database_url: str) -> None:
+    with plain_role(empty_database_url) as url:
+        owner = {"MIGRATE_DATABASE_URL": empty_database_url}
+        findings = list(database.check(host(AUTH_DATABASE_URL=url, CORE_DATABASE_URL=empty_database_url, **owner)))
+    assert [finding.state for finding in findings if finding.name == "Database role"] == ["ok", "fail"]
+
+
 def of_store(url: str) -> dict[str, Finding]:
     return {finding.name: finding for finding in store.check(host(REDIS_URL=url))}
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import psycopg
 
@@ -21,19 +20,27 @@ _TLS = ("require", "verify-ca", "verify-full")
 
 
 def check(host: Host) -> Iterator[Finding]:
-    url = host.variable("AUTH_DATABASE_URL", "DATABASE_URL") or host.configuration.owner_url
-    if url is None and not host.configuration.faults:
-        url = running_url(Postgres, host.configuration)
-    if not url:
+    urls = _urls(host)
+    if not urls:
         yield Finding("Database role", "skip", "no database is set, and the embedded one is not running")
         return
-    yield _way(url)
-    try:
-        yield _role(host, url)
-        yield _pooler(host, url)
-    except psycopg.Error as error:
-        fix = "check DATABASE_URL and that the server runs"
-        yield Finding("Database role", "fail", f"{where(url, 5432)}: {said(error)}", fix)
+    for url in urls:
+        yield _way(url)
+        try:
+            yield _role(host, url)
+            yield _pooler(host, url)
+        except psycopg.Error as error:
+            fix = "check DATABASE_URL and that the server runs"
+            yield Finding("Database role", "fail", f"{where(url, 5432)}: {said(error)}", fix)
+
+
+def _urls(host: Host) -> list[str]:
+    """What auth and core connect with: one, where both have the same."""
+    shared = host.variable("DATABASE_URL") or host.configuration.owner_url
+    if shared is None and not host.configuration.faults:
+        shared = running_url(Postgres, host.configuration)
+    given = [host.variable(name) or shared for name in ("AUTH_DATABASE_URL", "CORE_DATABASE_URL")]
+    return list(dict.fromkeys(url for url in given if url))
 
 
 def _connect(url: str) -> psycopg.Connection[Any]:
@@ -61,14 +68,15 @@ def _role(host: Host, url: str) -> Finding:
 def _way(url: str) -> Finding:
     """Passwords and rows in the clear belong on this machine only."""
     try:
-        parts = urlsplit(url)
-        name, mode = parts.hostname or "", parse_qs(parts.query).get("sslmode", [""])[0]
-    except ValueError:
+        found = psycopg.conninfo.conninfo_to_dict(url)
+    except psycopg.Error:
         return Finding("Database TLS", "skip", "the URL cannot be read")
-    if is_loopback(name) or mode in _TLS:
+    # Wherever the URL says it: `postgresql:///name?host=db.example.com` is no socket of this machine.
+    names, mode = str(found.get("host") or ""), str(found.get("sslmode") or "")
+    if all(is_loopback(name) for name in names.split(",")) or mode in _TLS:
         return Finding("Database TLS", "ok", f"sslmode={mode}" if mode else "on this machine")
     fix = "add ?sslmode=require (better verify-full) to its URL, unless the network between is yours alone"
-    return Finding("Database TLS", "warn", f"{name} is reached with sslmode={mode or 'prefer'}", fix)
+    return Finding("Database TLS", "warn", f"{names} is reached with sslmode={mode or 'prefer'}", fix)
 
 
 def _pooler(host: Host, url: str) -> Finding:

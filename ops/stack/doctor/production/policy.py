@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 from ops.stack.doctor import Finding
 from ops.stack.doctor.production.exposure import is_loopback
@@ -58,7 +59,8 @@ def _alerts(host: Host) -> Finding:
     if not hook:
         fix = "set it to a program or URL, and try it with `gatehouse alert Test`"
         return Finding("Alerts", "fail", "ALERT_HOOK is not set: nobody is told when something fails", fix)
-    if not hook.lower().startswith(("http://", "https://")) and not os.access(hook, os.X_OK):
+    is_program = Path(hook).is_file() and os.access(hook, os.X_OK)
+    if not hook.lower().startswith(("http://", "https://")) and not is_program:
         return Finding("Alerts", "fail", f"{hook} cannot be run", f"chmod 755 {hook}, or correct ALERT_HOOK")
     return Finding("Alerts", "ok", "a hook is set; `gatehouse alert Test` tries it")
 
