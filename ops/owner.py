@@ -13,10 +13,12 @@ def as_owner(var: Path) -> Iterator[None]:
     What root leaves there is theirs, and a link that they put in its way leads nowhere that they could not go
     themselves. Always the state directory, never a folder in it: they may replace that by a link to one of root's.
     """
-    if os.geteuid() != 0:
+    owner = var.stat() if os.geteuid() == 0 else None
+    # Where it is root's own there is nobody to become, and some containers would not let us try.
+    if owner is None or owner.st_uid == 0:
         yield
         return
-    owner, groups = var.stat(), os.getgroups()
+    groups = os.getgroups()
     os.setgroups([])
     os.setegid(owner.st_gid)
     os.seteuid(owner.st_uid)
