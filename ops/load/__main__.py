@@ -36,7 +36,6 @@ from ops.stack.place import Place
 # request is still counted and judged.
 LIMITS = {"LIMIT_GENERAL": "10000/60"}
 WORKERS_MAX = 4
-CONNECTIONS_PER_PROCESSOR = 4
 
 
 class Load(NamedTuple):
@@ -87,8 +86,6 @@ def _settings(workers: dict[str, int]) -> dict[str, str]:
     """Production, but for the embedded servers and the limits."""
     given = {"ENV": "production", "EMBEDDED": "true", "DOMAINS": "127.0.0.1", "TRUSTED_PROXIES": "127.0.0.1/32"}
     given |= LIMITS | {f"{name.upper()}_WORKERS": str(count) for name, count in workers.items()}
-    # As many as the database's processors can use: more of its processes would only take turns with the services.
-    given["DATABASE_POOL_MAX"] = str(CONNECTIONS_PER_PROCESSOR * (os.cpu_count() or 1))
     return given | {name: secrets.token_urlsafe(48) for name in NAMES}
 
 
