@@ -99,7 +99,7 @@ def steps(
         Step("Secrets", lambda: make_secrets(kept, answers)),
         Step("Database", lambda: make_database(machine, kept, answers, renews=renews)),
         Step("Store", lambda: configure_store(machine, kept, answers)),
-        Step("Units", lambda: install_units(machine, answers.port)),
+        Step("Units", lambda: install_units(machine, answers.port, elsewhere.get("BACKUP_DIRECTORY", ""))),
         Step("Bans", lambda: _bans(machine)),
         Step("Front", lambda: put_in_front(machine, answers)),
     ]

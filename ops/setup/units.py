@@ -1,4 +1,4 @@
-"""systemd: the units as they ship, and a drop-in where the edge's port is another."""
+"""systemd: the units as they ship, and drop-ins where the edge's port or the place of backups is another."""
 
 from pathlib import Path
 
@@ -17,6 +17,12 @@ _PORT = """\
 ListenStream=
 ListenStream=127.0.0.1:{port}
 """
+_BACKUPS_DROP_IN = "gatehouse-backup.service.d/20-directory.conf"
+_BACKUPS = """\
+# Made by `gatehouse setup --host`: what BACKUP_DIRECTORY says. The rest of the machine is closed to the unit.
+[Service]
+ReadWritePaths="-{directory}"
+"""
 
 
 def shipped() -> dict[str, str]:
@@ -29,7 +35,7 @@ def installable() -> list[str]:
     return [name for name, text in shipped().items() if "\n[Install]\n" in text]
 
 
-def install_units(machine: Machine, port: int) -> list[str]:
+def install_units(machine: Machine, port: int, backups: str = "") -> list[str]:
     """What was done."""
     done = [f"{name} written" for name, text in shipped().items() if machine.write(place.UNITS / name, text)]
     if done and machine.succeeds("systemctl", "is-active", "--quiet", _EDGE):
@@ -37,6 +43,7 @@ def install_units(machine: Machine, port: int) -> list[str]:
     drop_in = place.UNITS / _PORT_DROP_IN
     moves = (port != 8080 or machine.has(drop_in)) and machine.write(drop_in, _PORT.format(port=port))
     done += [f"{_PORT_DROP_IN} written"] if moves else []
+    done += _open_for_backups(machine, backups)
     if done:
         machine.run("systemctl", "daemon-reload")
     # A socket keeps the port that it has until it is made anew, and that it cannot be under a service that uses it.
@@ -45,6 +52,14 @@ def install_units(machine: Machine, port: int) -> list[str]:
         machine.run("systemctl", "start", _SOCKET, _EDGE)
         done.append(f"the edge moved to port {port}")
     return done
+
+
+def _open_for_backups(machine: Machine, directory: str) -> list[str]:
+    if not directory or Path(directory).is_relative_to(place.VAR):
+        return []
+    escaped = directory.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    is_new = machine.write(place.UNITS / _BACKUPS_DROP_IN, _BACKUPS.format(directory=escaped))
+    return [f"{_BACKUPS_DROP_IN} written"] if is_new else []
 
 
 def is_enabled(machine: Machine) -> bool:

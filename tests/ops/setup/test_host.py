@@ -165,6 +165,18 @@ def test_another_port_is_told_to_the_socket_too(root: Path) -> None:
     assert "ListenStream=127.0.0.1:8080\n" in drop_in
 
 
+def test_the_backups_unit_may_write_where_backups_go(root: Path) -> None:
+    setup(root, *OPTIONS, *SERVERS)
+    drop_in = root / "etc/systemd/system/gatehouse-backup.service.d/20-directory.conf"
+    file = root / "etc/gatehouse/gatehouse.env"
+    file.write_text(file.read_text() + f"BACKUP_DIRECTORY={place.VAR}/backups/here\n")
+    setup(root)
+    assert not drop_in.exists()
+    file.write_text(file.read_text() + "BACKUP_DIRECTORY='/mnt/100% ours'\n")
+    setup(root)
+    assert 'ReadWritePaths="-/mnt/100%% ours"\n' in drop_in.read_text()
+
+
 def test_every_fault_is_said_before_anything_is_changed(root: Path) -> None:
     before = tree(root)
     refused = CliRunner().invoke(
