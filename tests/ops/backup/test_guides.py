@@ -1,9 +1,11 @@
 """The files that guides name: open to plain psql, gunzip and tar, and held to the same rules as the archive."""
 
 import gzip
+import json
 import os
 import stat
 import subprocess
+import sys
 import tarfile
 import time
 from pathlib import Path
@@ -50,6 +52,30 @@ def test_every_part_has_its_file_and_is_for_its_owner_only(environ: Environ, dir
         assert not [name for name in tar.getnames() if "/.venv/" in name or "/.git/" in name]
     with tarfile.open(directory / found[2]) as tar:
         assert tar.getnames() == ["certificates/live/api.pem"]
+
+
+def test_the_release_that_is_unpacked_starts(placed: Environ, tmp_path: Path) -> None:
+    """With what it depends on installed, as it is for us: its own code reads its own settings and route table."""
+    Path(placed["GATEHOUSE_ENV_FILE"]).write_text("EDGE_PORT=18999\n")
+    made = guides.create(environ=placed, only=["configuration"])
+    archive = next(made.path.parent.glob("app_backup_*"))
+    with tarfile.open(archive) as tar:
+        tar.extractall(tmp_path, filter="data")
+    release = tmp_path / "gatehouse"
+    (release / "edge" / "routes.toml").write_text("[")
+    own = {name: value for name, value in os.environ.items() if not name.endswith("_PORT")}
+    environ = {**own, "GATEHOUSE_VAR": placed["GATEHOUSE_VAR"], "GATEHOUSE_ENV_FILE": str(release / ".env")}
+
+    def check() -> subprocess.CompletedProcess[str]:
+        words = [sys.executable, "-m", "edge", "check"]
+        return subprocess.run(words, cwd=release, env=environ, capture_output=True, text=True, timeout=30, check=False)
+
+    assert str(release / "edge" / "routes.toml") in check().stderr
+    with tarfile.open(archive) as tar:
+        tar.extract("gatehouse/edge/routes.toml", tmp_path, filter="data")
+    checked = check()
+    assert checked.returncode == 0, checked.stderr
+    assert json.loads(checked.stdout)["listen"][0]["port"] == 18999
 
 
 def test_a_second_one_of_a_day_takes_the_place_of_the_first(placed: Environ, directory: Path) -> None:
