@@ -8,6 +8,7 @@ import asyncio
 import atexit
 import logging
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -38,21 +39,34 @@ class LineWriter:
         self._file: LogFile | None = None
         self._lines: list[bytes] = []
         self._lost = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._scheduled: asyncio.TimerHandle | None = None
 
     def write(self, line: bytes) -> None:
         """Appends one line (without its newline); it leaves within FLUSH_SECONDS."""
+        if self._left_to_the_loop(self.write, line):
+            return
         self._lines.append(line)
         if self._scheduled is not None:
             return
         try:
-            loop = asyncio.get_running_loop()
+            self._loop = asyncio.get_running_loop()
         except RuntimeError:
             self.flush()
         else:
-            self._scheduled = loop.call_later(FLUSH_SECONDS, self.flush)
+            self._scheduled = self._loop.call_later(FLUSH_SECONDS, self.flush)
+
+    def _left_to_the_loop(self, call: Callable[..., None], *arguments: bytes) -> bool:
+        """A thread beside the loop's must not touch the batch: the loop does it for that thread."""
+        loop = self._loop
+        if loop is None or threading.current_thread() is threading.main_thread() or not loop.is_running():
+            return False
+        loop.call_soon_threadsafe(call, *arguments)
+        return True
 
     def flush(self) -> None:
+        if self._left_to_the_loop(self.flush):
+            return
         if self._scheduled is not None:
             self._scheduled.cancel()
             self._scheduled = None

@@ -5,6 +5,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -107,3 +109,22 @@ def test_writing_to_nobody_does_not_fail() -> None:
     os.close(read)
     LineWriter(write).write(b"lost")
     os.close(write)
+
+
+async def test_another_thread_leaves_the_batch_to_the_loop(tmp_path: Path) -> None:
+    """Two that took lines out of it at once could lose one."""
+    path = tmp_path / "log"
+    with path.open("wb") as log:
+        writer = LineWriter(log.fileno())
+        writer.write(b"ours")
+
+        def theirs() -> None:
+            writer.write(b"theirs")
+            writer.flush()
+
+        thread = threading.Thread(target=theirs)
+        thread.start()
+        thread.join()  # the loop cannot run meanwhile
+        assert path.read_bytes() == b""
+        await asyncio.sleep(0)
+        assert path.read_bytes() == b"ours\ntheirs\n"
