@@ -1,11 +1,13 @@
 """A stack's state directory beside a database with data in it: what there is to back up."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from ops import secrets
+from tests.conftest import made_database, on_database
 
 EXPENSES = 25
 
@@ -33,9 +35,23 @@ def placed(tmp_path: Path) -> dict[str, str]:
     }
 
 
+@pytest.fixture(scope="module")
+def filled_url(postgres_dsn: str, template_database: str) -> Iterator[str]:
+    """A database with data in it, for all tests of a file that only read it."""
+    with made_database(postgres_dsn, template=template_database) as name:
+        fill(on_database(postgres_dsn, name))
+        yield on_database(postgres_dsn, name)
+
+
+@pytest.fixture
+def reading(placed: dict[str, str], filled_url: str) -> dict[str, str]:
+    """The settings of a stack whose database is there to be read."""
+    return placed | {"DATABASE_URL": filled_url}
+
+
 @pytest.fixture
 def environ(placed: dict[str, str], database_url: str) -> dict[str, str]:
-    """The same with a database that has data in it."""
+    """The same with a database of its own, to be changed."""
     fill(database_url)
     return placed | {"DATABASE_URL": database_url}
 

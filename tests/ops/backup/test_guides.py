@@ -24,8 +24,8 @@ def names(directory: Path) -> list[str]:
     return sorted(os.listdir(directory))
 
 
-def test_the_dump_restores_into_an_empty_database_with_psql(environ: Environ, empty_database_url: str) -> None:
-    made = guides.create(environ=environ, only=["database"])
+def test_the_dump_restores_into_an_empty_database_with_psql(reading: Environ, empty_database_url: str) -> None:
+    made = guides.create(environ=reading, only=["database"])
     assert guides._OURS.fullmatch(made.path.name)
     assert made.path.name.startswith("db_backup_")
     words = [tools.newest() / "psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--output=/dev/null"]
@@ -35,8 +35,8 @@ def test_the_dump_restores_into_an_empty_database_with_psql(environ: Environ, em
         assert connection.execute("SELECT count(*) FROM auth.login_events").fetchone() == (EXPENSES,)
 
 
-def test_every_part_has_its_file_and_is_for_its_owner_only(environ: Environ, directory: Path) -> None:
-    made = guides.create(environ=environ)
+def test_every_part_has_its_file_and_is_for_its_owner_only(reading: Environ, directory: Path) -> None:
+    made = guides.create(environ=reading)
     found = names(directory)
     kinds = [".env.backup", "app_backup_", "backup-certs-", "backup-logs-", "backup-secrets-", "db_backup_"]
     assert [name for name, kind in zip(found, kinds, strict=True) if not name.startswith(kind)] == []
@@ -84,13 +84,13 @@ def test_a_second_one_of_a_day_takes_the_place_of_the_first(placed: Environ, dir
     assert len(names(directory)) == 2
 
 
-def test_old_ones_go_and_the_last_of_each_kind_stays(environ: Environ, directory: Path) -> None:
+def test_old_ones_go_and_the_last_of_each_kind_stays(reading: Environ, directory: Path) -> None:
     directory.mkdir()
     old = ["db_backup_20250101_020000.sql.gz", "db_backup_20250102_020000.sql.gz", "backup-certs-20250101.tar.gz"]
     for name in [*old, "db_backup_mine.sql.gz"]:
         (directory / name).write_bytes(b"old")
         os.utime(directory / name, (time.time() - 8 * 86_400,) * 2)
-    made = guides.create(environ=environ, only=["database"])
+    made = guides.create(environ=reading, only=["database"])
     assert sorted(path.name for path in made.removed) == old[:2]
     assert names(directory) == sorted([made.path.name, old[2], "db_backup_mine.sql.gz"])
 
@@ -104,7 +104,7 @@ def test_a_failure_removes_nothing(placed: Environ, directory: Path) -> None:
     assert names(directory) == ["db_backup_20250101_020000.sql.gz"]
 
 
-def test_a_passphrase_closes_each_file(environ: Environ, directory: Path) -> None:
-    guides.create(environ=environ | {"BACKUP_PASSPHRASE": "a passphrase of some length"}, only=["database", "secrets"])
+def test_a_passphrase_closes_each_file(reading: Environ, directory: Path) -> None:
+    guides.create(environ=reading | {"BACKUP_PASSPHRASE": "a passphrase of some length"}, only=["database", "secrets"])
     assert all(name.endswith(".gz.age") for name in names(directory))
     assert all((directory / name).read_bytes().startswith(b"age-encryption.org/v1") for name in names(directory))

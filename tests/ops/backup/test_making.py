@@ -46,8 +46,8 @@ def age_by(path: Path, days: float) -> Path:
     return path
 
 
-def test_an_archive_holds_everything_and_says_what(environ: Environ) -> None:
-    made = backup.create(environ=environ)
+def test_an_archive_holds_everything_and_says_what(reading: Environ) -> None:
+    made = backup.create(environ=reading)
     assert stat.S_IMODE(made.path.stat().st_mode) == 0o600
     held = names(made.path)
     for name in ("database/00000", "configuration/env", "certificates/live/api.pem", "logs/edge.log", "logs/old/a.gz"):
@@ -62,11 +62,11 @@ def test_an_archive_holds_everything_and_says_what(environ: Environ) -> None:
     with tarfile.open(made.path) as tar:
         secret = tar.extractfile("secrets/SECRET_KEY")
         assert secret
-        assert secret.read() == (place(environ).var / "secrets" / "SECRET_KEY").read_bytes()
+        assert secret.read() == (place(reading).var / "secrets" / "SECRET_KEY").read_bytes()
 
 
-def test_the_dump_is_what_postgresqls_own_program_reads(environ: Environ) -> None:
-    made = backup.create(environ=environ, only=["database"])
+def test_the_dump_is_what_postgresqls_own_program_reads(reading: Environ) -> None:
+    made = backup.create(environ=reading, only=["database"])
     with tarfile.open(made.path) as tar:
         pieces = [tar.extractfile(name) for name in tar.getnames() if name.startswith("database/")]
         dump = b"".join(piece.read() for piece in pieces if piece)
@@ -75,24 +75,24 @@ def test_the_dump_is_what_postgresqls_own_program_reads(environ: Environ) -> Non
 
 
 @pytest.mark.parametrize("part", backup.PARTS)
-def test_each_part_can_be_backed_up_alone(environ: Environ, part: str) -> None:
-    made = backup.create(environ=environ, only=[part])
+def test_each_part_can_be_backed_up_alone(reading: Environ, part: str) -> None:
+    made = backup.create(environ=reading, only=[part])
     assert part in made.path.name
     held = names(made.path)
     assert len(held) > 1
     assert {name.partition("/")[0] for name in held} == {part, "manifest.json"}
 
 
-def test_a_large_database_is_kept_in_pieces(environ: Environ, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_database_is_kept_in_pieces(reading: Environ, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ops.backup.database.PIECE_BYTES", 10_000)
-    made = backup.create(environ=environ, only=["database"])
+    made = backup.create(environ=reading, only=["database"])
     assert len(names(made.path)) > 3
     assert backup.verify(made.path, None).database
 
 
-def test_an_encrypted_archive_shows_nothing_without_its_passphrase(environ: Environ) -> None:
-    environ["BACKUP_PASSPHRASE"] = PASSPHRASE
-    made = backup.create(environ=environ)
+def test_an_encrypted_archive_shows_nothing_without_its_passphrase(reading: Environ) -> None:
+    reading["BACKUP_PASSPHRASE"] = PASSPHRASE
+    made = backup.create(environ=reading)
     assert made.path.name.endswith(".tar.gz.age")
     assert made.is_encrypted
     assert made.path.read_bytes().startswith(b"age-encryption.org/v1\n-> scrypt ")
@@ -198,10 +198,10 @@ def test_what_root_makes_belongs_to_the_stacks_user(placed: Environ) -> None:
     assert {path.stat().st_uid for path in paths} == {12345}
 
 
-def test_a_backup_without_the_pepper_is_refused(environ: Environ, directory: Path) -> None:
-    (place(environ).var / "secrets" / "KEY_PEPPER").unlink()
+def test_a_backup_without_the_pepper_is_refused(reading: Environ, directory: Path) -> None:
+    (place(reading).var / "secrets" / "KEY_PEPPER").unlink()
     with pytest.raises(BackupFailed, match="KEY_PEPPER cannot be found"):
-        backup.create(environ=environ)
+        backup.create(environ=reading)
     assert left(directory) == []
 
 
@@ -241,7 +241,7 @@ def test_a_failing_dump_deletes_nothing_leaves_nothing_and_alerts(
     assert told["detail"] == record.read(place(environ))["last_failure"]["error"]
 
 
-def test_a_full_disk_leaves_no_partial_file(environ: Environ, directory: Path) -> None:
+def test_a_full_disk_leaves_no_partial_file(reading: Environ, directory: Path) -> None:
     script = (
         "import os, resource, signal, sys\n"
         "from ops import backup\n"
@@ -251,7 +251,7 @@ def test_a_full_disk_leaves_no_partial_file(environ: Environ, directory: Path) -
     )
     done = subprocess.run(
         [sys.executable, "-c", script],
-        env={**os.environ, **environ},
+        env={**os.environ, **reading},
         capture_output=True,
         text=True,
         timeout=60,
@@ -286,41 +286,41 @@ def test_two_backups_of_one_second_have_two_names(directory: Path) -> None:
     assert all(files.recognised(path) for path in paths)
 
 
-def test_old_ones_go_and_younger_ones_and_foreign_files_stay(environ: Environ, directory: Path) -> None:
-    eight, six = (backup.create(environ=environ).path for _ in range(2))
+def test_old_ones_go_and_younger_ones_and_foreign_files_stay(reading: Environ, directory: Path) -> None:
+    eight, six = (backup.create(environ=reading).path for _ in range(2))
     age_by(eight, 8)
     age_by(six, 6)
     foreign = [directory / name for name in ("notes.tar.gz", "gatehouse-copy.tar.gz", "gatehouse-20250101T000000Z.zip")]
     for path in foreign:
         path.write_bytes(b"mine")
         age_by(path, 100)
-    made = backup.create(environ=environ)
+    made = backup.create(environ=reading)
     assert made.removed == (eight,)
     assert left(directory) == sorted([six.name, made.path.name, *(path.name for path in foreign)])
-    assert [entry["name"] for entry in record.read(place(environ))["backups"]] == [made.path.name, six.name]
+    assert [entry["name"] for entry in record.read(place(reading))["backups"]] == [made.path.name, six.name]
 
 
-def test_the_last_good_one_of_each_part_stays_however_old(environ: Environ, directory: Path) -> None:
-    older, old = (backup.create(environ=environ).path for _ in range(2))
+def test_the_last_good_one_of_each_part_stays_however_old(reading: Environ, directory: Path) -> None:
+    older, old = (backup.create(environ=reading).path for _ in range(2))
     age_by(older, 90)
     age_by(old, 80)
-    made = backup.create(environ=environ, only=["logs"])
+    made = backup.create(environ=reading, only=["logs"])
     assert made.removed == (older,)
     assert left(directory) == sorted([old.name, made.path.name])
 
 
 def test_a_newer_one_that_is_damaged_or_cannot_be_opened_keeps_no_older_one_from_staying(
-    environ: Environ, directory: Path
+    reading: Environ, directory: Path
 ) -> None:
     """The last good one is not the last by its name: here a copy of a night to come that was cut short."""
-    good = age_by(backup.create(environ=environ).path, 30)
+    good = age_by(backup.create(environ=reading).path, 30)
     damaged = directory / "gatehouse-20990101T000000Z.tar.gz"
     damaged.write_bytes(good.read_bytes()[:-20])
     closed = directory / "gatehouse-20980101T000000Z.tar.gz.age"
     closed.write_bytes(b"age-encryption.org/v1\nby somebody")
     for path in (damaged, closed):
         age_by(path, 20)
-    made = backup.create(environ=environ, only=["logs"])
+    made = backup.create(environ=reading, only=["logs"])
     assert set(made.removed) == {damaged, closed}
     assert left(directory) == sorted([good.name, made.path.name])
 
@@ -343,13 +343,13 @@ def test_a_name_with_a_day_that_never_was_is_somebody_elses(placed: Environ, dir
     assert left(directory) == sorted([foreign.name, made.path.name])
 
 
-def test_nothing_goes_when_everything_is_to_be_kept(environ: Environ) -> None:
-    age_by(backup.create(environ=environ).path, 90)
-    assert backup.create(environ=environ, retention_days=0).removed == ()
+def test_nothing_goes_when_everything_is_to_be_kept(reading: Environ) -> None:
+    age_by(backup.create(environ=reading).path, 90)
+    assert backup.create(environ=reading, retention_days=0).removed == ()
 
 
 def test_what_was_written_wrongly_is_never_named(
-    environ: Environ, directory: Path, monkeypatch: pytest.MonkeyPatch
+    reading: Environ, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Reading back is what finds it: here one byte of the dump is changed on its way to the file."""
 
@@ -359,13 +359,13 @@ def test_what_was_written_wrongly_is_never_named(
 
     monkeypatch.setattr("ops.backup.archive.gzip.GzipFile", Bad)
     with pytest.raises(BackupFailed, match="is damaged: database/00000"):
-        backup.create(environ=environ)
+        backup.create(environ=reading)
     assert left(directory) == []
 
 
 @pytest.mark.parametrize("position", [0.1, 0.5, 0.9])
-def test_a_damaged_archive_is_refused(environ: Environ, position: float) -> None:
-    path = backup.create(environ=environ).path
+def test_a_damaged_archive_is_refused(reading: Environ, position: float) -> None:
+    path = backup.create(environ=reading).path
     content = bytearray(path.read_bytes())
     content[int(len(content) * position)] ^= 0xFF
     path.write_bytes(content)
