@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from ops.setup.machine import Machine
 from ops.stack.errors import StackError
@@ -41,7 +43,8 @@ def fault(machine: Machine) -> str | None:
 def keys(port: int) -> int:
     """How many a server of this machine holds; none where nothing answers."""
     try:
-        with redis.Redis(port=port, socket_timeout=5, socket_connect_timeout=5) as client:
+        once = Retry(NoBackoff(), 0)  # what does not answer at once does not run
+        with redis.Redis(port=port, socket_timeout=5, socket_connect_timeout=5, retry=once) as client:
             return sum(found["keys"] for found in client.info("keyspace").values())
     except redis.RedisError:
         return 0

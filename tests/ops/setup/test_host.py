@@ -216,7 +216,7 @@ def test_a_hook_where_services_may_not_look_is_refused(root: Path) -> None:
 def test_a_service_user_who_may_become_root_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     sudo = grp.struct_group(("sudo", "x", 27, ["somebody", "gatehouse"]))
     monkeypatch.setattr(grp, "getgrall", lambda: [sudo])
-    assert "the user gatehouse is in sudo" in "\n".join(host.faults(Machine(), Answers()))
+    assert "the user gatehouse is in sudo" in "\n".join(host.faults(Machine(), Answers(store="redis://x")))
 
 
 def test_the_command_of_the_host_is_a_good_shell_script(root: Path) -> None:

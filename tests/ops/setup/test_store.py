@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from ops.embedded import valkey_program
 from ops.setup import store
@@ -15,6 +17,7 @@ from ops.setup.machine import Machine
 from tests.ops.stacks import free_ports, until
 from tests.tools import tool
 
+ONCE = Retry(NoBackoff(), 0)
 PASSWORD = "a-password_of-the-store"
 # What a distribution's file says, as far as it is in our way.
 DISTRIBUTION = "bind 0.0.0.0\nport {port}\nmaxmemory-policy allkeys-lru\nsave 900 1\ndir {dir}\n"
@@ -40,7 +43,7 @@ def port(request: pytest.FixtureRequest, machine: Machine) -> Iterator[int]:
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen([program, etc / "redis.conf"], stdout=log, stderr=log)
         try:
-            with redis.Redis(port=port, password=PASSWORD) as client:
+            with redis.Redis(port=port, password=PASSWORD, retry=ONCE) as client:
                 assert until(lambda: process.poll() is not None or answers(client), 10)
             yield port
         finally:
@@ -73,7 +76,7 @@ def test_keys_of_somebody_are_seen_before_their_server_is_taken() -> None:
     assert store.keys(port) == 0
     process = subprocess.Popen([valkey_program(), "--port", str(port), "--save", ""], stdout=subprocess.DEVNULL)
     try:
-        with redis.Redis(port=port) as client:
+        with redis.Redis(port=port, retry=ONCE) as client:
             assert until(lambda: answers(client), 10)
             client.set("theirs", "1")
         assert store.keys(port) == 1
