@@ -2,9 +2,12 @@
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from ops.setup.secret_files import SecretFiles
 
 
 def read_url() -> str:
@@ -50,14 +53,15 @@ def database_command(admin_url: str | None, database_name: str, as_json: bool, *
     say(as_json, "\n".join(made) or "everything is there", made=made, kept=kept.made, database=names.database)
 
 
-def _secrets_here() -> Any:
-    from ops.setup.machine import Machine  # noqa: PLC0415
+def _secrets_here() -> "SecretFiles":
+    from ops.setup.machine import OfServices  # noqa: PLC0415
     from ops.setup.secret_files import SecretFiles  # noqa: PLC0415
     from ops.stack.place import Place  # noqa: PLC0415
 
     place = Place.find()
-    place.prepare()
-    machine = Machine(place.var)
+    if not place.var.exists():
+        place.prepare()
+    machine = OfServices(place.var)
     machine.directory("secrets", 0o700)
     return SecretFiles(machine, Path("/secrets"), {})
 

@@ -8,7 +8,9 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+from ops.owner import as_owner
 from ops.stack.errors import StackError
 
 COMMAND_SECONDS_MAX = 600
@@ -119,6 +121,18 @@ class Machine:
         if self.is_real:
             os.fchown(handle, _uid(owner), _gid(group))
         os.fchmod(handle, mode)
+
+
+class OfServices(Machine):
+    """A state directory. Root writes there as the services' user, who has to read it; all else root does as root."""
+
+    def directory(self, *given: Any, **named: Any) -> bool:
+        with as_owner(self.root):
+            return super().directory(*given, **named)
+
+    def write(self, *given: Any, **named: Any) -> bool:
+        with as_owner(self.root):
+            return super().write(*given, **named)
 
 
 @contextmanager

@@ -84,9 +84,10 @@ def _database(configuration: Configuration) -> Size:
         found, url = Size("database", "", None), configuration.owner_url
     if url is None:
         return found
-    name = psycopg.conninfo.conninfo_to_dict(url)
-    where = f"{name.get('dbname')} at {name.get('host')}"
+    where = ""
     try:
+        name = psycopg.conninfo.conninfo_to_dict(url)
+        where = f"{name.get('dbname')} at {name.get('host')}"
         with psycopg.connect(url, connect_timeout=_CONNECT_SECONDS, prepare_threshold=None) as connection:
             row = connection.execute(_DATABASE_SIZE).fetchone()
     except psycopg.Error as error:

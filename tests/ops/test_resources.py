@@ -50,6 +50,17 @@ def test_an_external_database_is_asked_for_its_size(tmp_path: Path, database_url
     assert (sizes["store"].size_bytes or 0) > 100_000
     assert sizes["backups"].where == str(tmp_path / "elsewhere")
     assert resources.uses(read) == []
+
+
+def test_a_url_that_is_none_is_a_size_that_is_not_known(tmp_path: Path, clean_redis_url: str) -> None:
+    environ = {
+        "DATABASE_URL": "postgresql://u:geheim@%zz",
+        "REDIS_URL": clean_redis_url,
+        "GATEHOUSE_VAR": str(tmp_path),
+    }
+    database = resources.sizes(configuration.read({**environ, "GATEHOUSE_ENV_FILE": "/nonexistent"}))[0]
+    assert (database.name, database.size_bytes) == ("database", None)
+    assert "geheim" not in str(database)
     away = configuration.read({**environ, "DATABASE_URL": "postgresql://u:secret@127.0.0.1:9/x"})
     (database, *_) = resources.sizes(away)
     assert database.size_bytes is None

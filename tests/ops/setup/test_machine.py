@@ -4,7 +4,9 @@ import os
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from ops.cli.setup_parts import database_command
 from ops.setup.machine import Machine
 from ops.stack.errors import StackError
 
@@ -56,3 +58,15 @@ def test_only_showing_says_what_would_be_done(tmp_path: Path) -> None:
     assert machine.directory("/new/folder")
     assert machine.write("/new/file", "x")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_secrets_that_root_makes_for_the_services_are_theirs(var: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in (var.parent, *var.parent.parents):
+        if not folder.stat().st_mode & 0o001:
+            folder.chmod(folder.stat().st_mode | 0o011)
+    monkeypatch.setenv("GATEHOUSE_VAR", str(var))
+    words = ["--print-sql", "--with-passwords", "--admin-url", "postgresql://admin@db.example.com/postgres"]
+    assert "CREATE ROLE" in CliRunner().invoke(database_command, words, catch_exceptions=False).output
+    made = [*var.iterdir(), *(var / "secrets").iterdir()]
+    assert "AUTH_DATABASE_URL" in {path.name for path in made}
+    assert {path.stat().st_uid for path in made} == {SOMEBODY}
