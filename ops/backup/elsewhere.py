@@ -1,16 +1,14 @@
 """Services that no controller of ours keeps: systemd or containers do, and whoever runs those stops and starts them."""
 
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from common import settings
-from ops.stack import probe
+from ops.stack import probe, systemd
 from ops.stack.configuration import Configuration
 from ops.stack.place import SERVICES
 
-_UNITS = tuple(f"gatehouse-{name}.service" for name in SERVICES)
 _IN_CONTAINER = (Path("/.dockerenv"), Path("/run/.containerenv"))
 _PORTS = {"EDGE_PORT": "8080", "AUTH_PORT": "8081", "CORE_PORT": "8082"}
 _RUNNING = {"active", "activating", "reloading", "deactivating"}
@@ -25,14 +23,14 @@ class Manager:
     start: str
 
 
-SYSTEMD = Manager("systemd", "sudo systemctl stop gatehouse.target", "sudo systemctl start gatehouse.target")
+SYSTEMD = Manager("systemd", systemd.STOP, systemd.START)
 COMPOSE = Manager("compose", "docker compose stop edge core auth", "docker compose up --detach")
 BY_HAND = Manager("", "stop edge, core and auth", "gatehouse up --detach")
 
 
 def manager(read: Configuration) -> Manager | None:
     """None where `gatehouse up` is what keeps a stack."""
-    if any(_is_ours(unit, read) for unit in _units()):
+    if systemd.units(read.place):
         return SYSTEMD
     if not read.uses_embedded_postgres and any(path.exists() for path in _IN_CONTAINER):
         return COMPOSE
@@ -46,8 +44,9 @@ def services_running(read: Configuration) -> list[str]:
     """
     if read.uses_embedded_postgres:
         return []
-    by_systemd = {unit["Id"] for unit in _units() if _is_ours(unit, read) and unit.get("ActiveState") in _RUNNING}
-    return [name for name in SERVICES if f"gatehouse-{name}.service" in by_systemd or _answers(name, read.environ)]
+    units = systemd.units(read.place)
+    by_systemd = {name for name, unit in units.items() if unit.get("ActiveState") in _RUNNING}
+    return [name for name in SERVICES if name in by_systemd or _answers(name, read.environ)]
 
 
 def _answers(name: str, environ: Mapping[str, str]) -> bool:
@@ -56,19 +55,3 @@ def _answers(name: str, environ: Mapping[str, str]) -> bool:
     default = f"http://127.0.0.1:{port or _PORTS[variable]}"
     url = (settings.variable(f"{name.upper()}_URL", environ) if name != "edge" else None) or default
     return url.startswith("http://") and probe.fetch(f"{url}/health")[1].get("service") == name
-
-
-def _is_ours(unit: Mapping[str, str], read: Configuration) -> bool:
-    words = unit.get("Environment", "").split()
-    return unit.get("LoadState") == "loaded" and f"GATEHOUSE_VAR={read.place.var}" in words
-
-
-def _units() -> list[dict[str, str]]:
-    """What systemd says of the services; nothing where there is no systemd."""
-    words = ["systemctl", "show", *_UNITS, "--property=Id,LoadState,ActiveState,Environment"]
-    try:
-        said = subprocess.run(words, capture_output=True, text=True, timeout=10, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return []
-    blocks = said.strip().split("\n\n")
-    return [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in blocks if block]

@@ -8,6 +8,7 @@ from ops.probe.target import PATH, edge_url
 from ops.stack.control import ask
 from ops.stack.errors import StackError
 from ops.stack.place import Place
+from ops.stack.systemd import UNITS
 from ops.visit import Visit, visit
 
 _RESTART_SECONDS = 90
@@ -34,7 +35,7 @@ def revive(place: Place, names: list[str], *, systemd: Path = Path("/run/systemd
         for name in names:
             ask(place, "restart", service=name, timeout=_RESTART_SECONDS)
     elif systemd.is_dir():
-        _systemctl("restart", *(f"gatehouse-{name}.service" for name in names))
+        _systemctl("restart", *(UNITS[name] for name in names))
     else:
         raise StackError("nothing keeps this stack running: start it with `gatehouse up`")
     return f"restarted {', '.join(names)}"

@@ -9,9 +9,9 @@ from typing import Protocol
 from ops.release.home import Home, ReleaseError
 from ops.stack.control import ask
 from ops.stack.errors import StackError
-from ops.stack.place import SERVICES, Place
+from ops.stack.place import Place
+from ops.stack.systemd import UNITS
 
-UNITS = {name: f"gatehouse-{name}.service" for name in SERVICES}
 SECONDS_MAX = 80.0
 _POLL_SECONDS = 0.1
 _SETTLED = re.compile(r"reload (\d+): (.*)", re.DOTALL)
