@@ -59,7 +59,7 @@ def answers(client: "redis.Redis") -> bool:
 
 
 def test_the_store_is_private_and_forgets_no_limit(port: int) -> None:
-    with redis.Redis(port=port) as stranger, pytest.raises(redis.AuthenticationError):
+    with redis.Redis(port=port, retry=ONCE) as stranger, pytest.raises(redis.AuthenticationError):
         stranger.ping()
     with redis.Redis(port=port, password=PASSWORD) as client:
         assert client.ping() is True

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from ops.embedded import Valkey
 from ops.stack.configuration import where
@@ -33,7 +35,10 @@ def check(host: Host) -> Iterator[Finding]:
 
 
 def _client(url: str) -> redis.Redis:
-    return redis.Redis.from_url(url, decode_responses=True, socket_timeout=_SECONDS, socket_connect_timeout=_SECONDS)
+    once = Retry(NoBackoff(), 0)  # being refused is an answer, and not to be asked for again
+    return redis.Redis.from_url(
+        url, decode_responses=True, socket_timeout=_SECONDS, socket_connect_timeout=_SECONDS, retry=once
+    )
 
 
 def _closed(url: str) -> Finding:
