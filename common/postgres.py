@@ -113,7 +113,8 @@ class Database:
         try:
             return await self._pool.acquire(timeout=wait_seconds)
         except _UNAVAILABLE as error:
-            waited_out = isinstance(error, TimeoutError) and time.monotonic() - started >= wait_seconds
+            # uvloop's clock has whole milliseconds, so its timers may be early by ours.
+            waited_out = isinstance(error, TimeoutError) and time.monotonic() - started >= wait_seconds - 0.01
             message = "The database is busy" if waited_out else "The database is not available"
             raise ServiceUnavailable(message, detail=_describe(error)) from error
 
