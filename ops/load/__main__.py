@@ -52,18 +52,19 @@ class Load(NamedTuple):
 @click.option("--seconds", default=60.0, show_default=True, help="For how long.")
 @click.option("--users", default=200, show_default=True, help="Users among whom they are spread.")
 @click.option("--expenses", default=30, show_default=True, help="Expenses of each user at the start.")
+@click.option("--workers", type=click.IntRange(1), help="Of edge and core each; half the processors when not given.")
 @click.option("--json", "as_json", is_flag=True, help="The figures as JSON.")
-def main(per_second: float, seconds: float, users: int, expenses: int, as_json: bool) -> None:
+def main(*, per_second: float, seconds: float, users: int, expenses: int, workers: int | None, as_json: bool) -> None:
     """Puts a stack of its own under load, shows what it did, and fails when that is not good enough."""
     tell: Callable[[str], None] = (lambda _: None) if as_json else click.echo
     tell(machine())
     with tempfile.TemporaryDirectory(prefix="gatehouse-load-") as folder:
         Path(folder).chmod(0o711)  # as root, the servers run as somebody else
         place = Place(Path(folder) / "var")
-        workers = _workers()
-        with running(place, _settings(workers)):
+        counts = _workers(workers)
+        with running(place, _settings(counts)):
             try:
-                figures = _measure(place, Load(per_second, seconds, users, expenses), workers, tell)
+                figures = _measure(place, Load(per_second, seconds, users, expenses), counts, tell)
             except (Refused, AbFailed, subprocess.SubprocessError) as error:
                 raise click.ClickException(str(error)) from None
         discard(place.var)
@@ -73,12 +74,12 @@ def main(per_second: float, seconds: float, users: int, expenses: int, as_json: 
     sys.exit(1 if figures.faults() else 0)
 
 
-def _workers() -> dict[str, int]:
+def _workers(asked: int | None) -> dict[str, int]:
     """Half the processors for edge and core each: more of them take turns, and each does less in a turn of its own.
 
     PostgreSQL and the generator want the rest. Auth only signs people in beforehand.
     """
-    count = min(max(1, (os.cpu_count() or 1) // 2), WORKERS_MAX)
+    count = asked or min(max(1, (os.cpu_count() or 1) // 2), WORKERS_MAX)
     return {"edge": count, "auth": 1, "core": count}
 
 
