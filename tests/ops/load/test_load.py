@@ -160,4 +160,6 @@ def test_a_small_load_passes_through_a_whole_stack() -> None:
     assert figures["latency"]["count"] == 80
     assert done.returncode == (1 if figures["faults"] else 0)
     assert {"edge", "auth", "core"} < set(figures["uses"])
-    assert all(use["cpu_seconds"] > 0 and use["pss_bytes"] > 0 for use in figures["uses"].values())
+    assert all(use["pss_bytes"] > 0 for use in figures["uses"].values())
+    # The system counts in hundredths of a second: those who had nothing to do may show none.
+    assert all(figures["uses"][name]["cpu_seconds"] > 0 for name in ("edge", "core"))
