@@ -34,6 +34,7 @@ def test_check_answers_the_plan():
         "listen": [{"name": "http", "host": "127.0.0.1", "port": 9, "setting": "AUTH_PORT"}],
         "lame_duck_seconds": 5,
         "shutdown_seconds": 30,
+        "log": "",
     }
 
 

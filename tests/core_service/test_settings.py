@@ -39,6 +39,7 @@ def test_check_answers_the_plan() -> None:
         "listen": [{"name": "http", "host": "127.0.0.1", "port": 8082, "setting": "CORE_PORT"}],
         "lame_duck_seconds": 5,
         "shutdown_seconds": 30,
+        "log": "",
     }
     plan = check({**GOOD, "CORE_WORKERS": "3", "CORE_HOST": "0.0.0.0", "CORE_PORT": "9000"})
     assert (plan["workers"], plan["listen"][0]["host"], plan["listen"][0]["port"]) == (3, "0.0.0.0", 9000)
