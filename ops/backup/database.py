@@ -15,7 +15,7 @@ from ops.backup import tools
 from ops.backup.archive import Writer
 from ops.backup.errors import BackupFailed
 from ops.backup.manifest import Database
-from ops.migrate.database import CONNECT_SECONDS, SERVICE_SCHEMAS, VERSION_SCHEMA, said
+from ops.migrate.database import SERVICE_SCHEMAS, VERSION_SCHEMA, Connection, MigrationFailed, connect, said
 
 SCHEMAS = (VERSION_SCHEMA, *SERVICE_SCHEMAS)
 PIECE_BYTES = 8 << 20
@@ -83,15 +83,12 @@ def _back_up(owner_url: str, words: list[str], consume: Callable[[IO[bytes], int
         raise BackupFailed(f"the database cannot be read: {said(error)}") from None
 
 
-@contextmanager
-def connected(owner_url: str) -> Iterator[psycopg.Connection[Any]]:
+def connected(owner_url: str) -> Connection:
     """As the owner, autocommit. Raises BackupFailed when the database cannot be reached."""
     try:
-        connection = psycopg.connect(owner_url, autocommit=True, connect_timeout=CONNECT_SECONDS)
-    except psycopg.Error as error:
-        raise BackupFailed(f"the database cannot be reached: {said(error)}") from None
-    with connection:
-        yield connection
+        return connect(owner_url)
+    except MigrationFailed as error:
+        raise BackupFailed(str(error)) from None
 
 
 @contextmanager

@@ -119,14 +119,14 @@ def _named(partial: Path, directory: Path, name: str) -> Path:
         path = directory / (name if number == 1 else f"{stem}.{number}{dot}{ending}")
         with suppress(FileExistsError):
             _link(partial, path)
-            _sync(directory)
+            sync(directory)
             return path
     raise BackupFailed(f"{directory} holds too many files named {stem}")
 
 
 def _replaced(partial: Path, path: Path) -> Path:
     partial.rename(path)
-    _sync(path.parent)
+    sync(path.parent)
     return path
 
 
@@ -141,7 +141,8 @@ def _link(partial: Path, path: Path) -> None:
         partial.rename(path)
 
 
-def _sync(directory: Path) -> None:
+def sync(directory: Path) -> None:
+    """The names in it are on disk when this returns."""
     handle = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(handle)

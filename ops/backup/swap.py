@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from ops.backup.files import sync
 from ops.stack.place import Place
 
 _PREFIX = ".restore-"
@@ -49,7 +50,7 @@ class Swap:
                 target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 shutil.move(staged, target)  # a rename, unless the target is on another file system
         for folder in {target.parent for target, _ in self._done if target.parent.is_dir()}:
-            _sync(folder)  # before the database's commit is on disk
+            sync(folder)  # before the database's commit is on disk
 
     def undo(self) -> None:
         for target, before in reversed(self._done):
@@ -76,14 +77,6 @@ class Swap:
         if os.geteuid() == 0 and self._owner.st_uid != 0:
             for path in (staged, *staged.rglob("*")):
                 os.lchown(path, self._owner.st_uid, self._owner.st_gid)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _copy_rights(before: Path, after: Path) -> None:

@@ -17,7 +17,7 @@ from ops.backup import tools
 from ops.backup.errors import BackupFailed
 from ops.embedded import Postgres, ServerError
 from ops.interrupts import undisturbed
-from ops.migrate.database import CONNECT_SECONDS, SERVICE_SCHEMAS, VERSION_SCHEMA, Connection, MigrationFailed, said
+from ops.migrate.database import SERVICE_SCHEMAS, VERSION_SCHEMA, Connection, MigrationFailed, connect, said
 
 _MAY_CREATE = "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"
 _OTHERS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -45,7 +45,7 @@ def copied(owner_url: str) -> Iterator[Copy]:
 
     Nobody who works in the original is disturbed. Raises MigrationFailed.
     """
-    with _connected(owner_url) as source:
+    with connect(owner_url) as source:
         if not _value(source, _MAY_CREATE):
             with _embedded(source) as url:
                 _dump_into(owner_url, url, source)
@@ -57,16 +57,6 @@ def copied(owner_url: str) -> Iterator[Copy]:
             if not was_copied:
                 _dump_into(owner_url, url, source)
             yield Copy(url, "template" if was_copied else "dump")
-
-
-@contextmanager
-def _connected(url: str) -> Iterator[Connection]:
-    try:
-        connection = psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_SECONDS)
-    except psycopg.Error as error:
-        raise MigrationFailed(f"the database cannot be reached: {said(error)}") from None
-    with connection:
-        yield connection
 
 
 @contextmanager
@@ -101,7 +91,7 @@ def _drop(source: Connection, owner_url: str, name: str) -> None:
     try:
         source.execute(statement)
     except psycopg.Error:
-        with _connected(owner_url) as connection:
+        with connect(owner_url) as connection:
             connection.execute(statement)
 
 
@@ -124,7 +114,7 @@ def _dump_into(owner_url: str, url: str, source: Connection) -> None:
     """Our schemas without owners and rights, which the server of the copy need not know."""
     try:
         _, programs = tools.for_server(source.info.server_version // 10_000)
-        with _connected(url) as copy:
+        with connect(url) as copy:
             _make_extensions(source, copy)
             _pipe(programs, owner_url, url, is_old=copy.info.server_version < 170_000)
     except BackupFailed as error:

@@ -39,7 +39,7 @@ def owner(
     Raises MigrationFailed when the database cannot be reached, is behind a transaction pooler, or another migration
     holds it for `lock_seconds`.
     """
-    with _connect(database_url) as connection:
+    with connect(database_url, f"the database{_address(database_url)}") as connection:
         _refuse_transaction_pooler(connection, database_url)
         connection.execute("SELECT set_config('lock_timeout', %s, false)", (lock_timeout,))
         connection.execute("SELECT set_config('statement_timeout', %s, false)", (statement_timeout,))
@@ -62,16 +62,12 @@ def said(error: BaseException) -> str:
     return text.rpartition(" failed: ")[2].removeprefix("FATAL:").strip()
 
 
-@contextmanager
-def _connect(database_url: str) -> Iterator[Connection]:
+def connect(database_url: str, named: str = "the database") -> Connection:
+    """As the owner, autocommit, without prepared statements. Raises MigrationFailed when it cannot be reached."""
     try:
-        connection = psycopg.connect(
-            database_url, autocommit=True, connect_timeout=CONNECT_SECONDS, prepare_threshold=None
-        )
+        return psycopg.connect(database_url, autocommit=True, connect_timeout=CONNECT_SECONDS, prepare_threshold=None)
     except psycopg.Error as error:
-        raise MigrationFailed(f"the database{_address(database_url)} cannot be reached: {said(error)}") from error
-    with connection:
-        yield connection
+        raise MigrationFailed(f"{named} cannot be reached: {said(error)}") from error
 
 
 def _refuse_transaction_pooler(connection: Connection, database_url: str) -> None:
@@ -82,7 +78,7 @@ def _refuse_transaction_pooler(connection: Connection, database_url: str) -> Non
     """
     if _backend(connection) == connection.info.backend_pid:
         return
-    with _connect(database_url) as other:
+    with connect(database_url, f"the database{_address(database_url)}") as other:
         for _ in range(_POOLER_TRIES):
             before = _backend(connection)
             with other.transaction():

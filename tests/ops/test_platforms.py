@@ -63,7 +63,7 @@ def test_renders_parts_are_defined(blueprint: dict[str, Any]) -> None:
 
 
 def test_railways_variables_are_all_that_production_needs_but_its_secrets(tmp_path: Path) -> None:
-    given = dotenv_values(ROOT / "ops" / "railway" / "variables.env", interpolate=False)
+    given = dotenv_values(ROOT / "ops" / "railway" / "variables.example", interpolate=False)
     filled = {"${{Postgres.DATABASE_URL}}": DATABASE, "${{Redis.REDIS_URL}}": "redis://redis.railway.internal:6379"}
     environ = {name: filled.get(value or "", value or "") for name, value in given.items()}
     environ["DOMAINS"] = "app.up.railway.app"
