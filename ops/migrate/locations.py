@@ -12,7 +12,7 @@ def shipped_locations(modules: Iterable[str] = ()) -> dict[str, Path]:
     """
     found = {"auth": _package("auth_service"), "core": _package("core_service")}
     shipped = _package("core_service") / "modules"
-    found |= {folder.name: folder for folder in sorted(shipped.glob("*"))}
+    found |= {package.parent.name: package.parent for package in sorted(shipped.glob("*/__init__.py"))}
     found |= {name.rpartition(".")[2]: _package(name) for name in modules if "." in name}
     return {branch: folder / "migrations" for branch, folder in found.items() if (folder / "migrations").is_dir()}
 

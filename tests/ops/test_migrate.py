@@ -1,5 +1,7 @@
 """The runner of migrations, over folders made for the test and a real database."""
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -225,3 +227,14 @@ def test_every_shipped_module_is_found_enabled_or_not_and_a_missing_package_is_n
     found = shipped_locations(["nowhere.billing"])
     assert found == shipped_locations()
     assert all(folder.name == "migrations" and folder.is_dir() for folder in found.values())
+
+
+def test_a_folder_that_is_no_package_holds_no_migrations(tmp_path: Path) -> None:
+    """Nor is it looked into: a `__pycache__` may be closed to whoever migrates."""
+    for folder in ("good", "__pycache__"):
+        (tmp_path / "core_service" / "modules" / folder / "migrations").mkdir(parents=True)
+    for package in (".", "modules", "modules/good"):
+        (tmp_path / "core_service" / package / "__init__.py").touch()
+    program = "from ops.migrate.locations import shipped_locations; print(*shipped_locations())"
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["auth", "good"]

@@ -76,7 +76,8 @@ def started(service: str, var: Path, port: int) -> Iterator[tuple[subprocess.Pop
     process = subprocess.Popen(
         ["bash", "-c", shell, "bash", *words],
         cwd=var,
-        env={**environ, "PATH": os.environ["PATH"]},
+        # Bytecode under that umask would be closed to whoever else runs this checkout.
+        env={**environ, "PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"},
         pass_fds=[listening.fileno()] if listening else [],
         umask=int(of(unit, "UMask")[0], 8),
         **({"user": USER, "group": USER, "extra_groups": []} if is_other else {}),
