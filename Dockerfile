@@ -10,7 +10,7 @@ FROM python:3.13-slim AS build
 RUN python -m venv --without-pip /opt/venv
 COPY requirements.lock /build/
 RUN pip --python /opt/venv/bin/python install --no-cache-dir --disable-pip-version-check \
-        --require-hashes --only-binary :all: -r /build/requirements.lock
+        --no-deps --require-hashes --only-binary :all: -r /build/requirements.lock
 WORKDIR /app
 COPY pyproject.toml ./
 COPY edge ./edge

@@ -65,8 +65,10 @@ def install(lock: str) -> None:
     say(f"installing the packages of {lock} into {VENV.name} (the first time takes a minute)")
     pip = [str(interpreter()), "-m", "pip", "--disable-pip-version-check", "install"]
     lacking = f"not every package could be installed on {sysconfig.get_platform()} with Python {sys.version.split()[0]}"
+    # The lock names every package, so pip is to choose nothing: asked to, it takes a newer release of one that is
+    # wanted with an extra, and then refuses it for having no hash.
     run(
-        [*pip, "--only-binary", ":all:", "--require-hashes", "-r", str(TOP / lock)],
+        [*pip, "--only-binary", ":all:", "--no-deps", "--require-hashes", "-r", str(TOP / lock)],
         f"{lacking}: pip says above whether the network or a wheel for this platform is missing",
         total=(TOP / lock).read_text().count("=="),
     )

@@ -100,3 +100,9 @@ def test_what_is_installed_is_not_installed_again_until_a_lock_changes(
     assert install.is_installed("requirements.lock")
     (tmp_path / "requirements.lock").write_text("changed")
     assert not install.is_installed("requirements.lock")
+
+
+def test_a_lock_names_every_package_that_one_of_them_needs() -> None:
+    # pip chooses nothing, so what a lock lacks would be missing.
+    checked = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout

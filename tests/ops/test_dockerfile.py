@@ -60,7 +60,7 @@ def test_dependencies_come_from_the_lock_with_hashes_and_leave_no_cache(instruct
     assert all("--no-cache-dir" in install for install in installs)
     assert "--require-hashes" in installs[0]
     assert installs[0].endswith("-r /build/requirements.lock")
-    assert "--no-deps" in installs[1]
+    assert all("--no-deps" in install for install in installs)  # else pip may want a release newer than the lock's
 
 
 def test_only_the_packages_are_copied(instructions: list[Instruction]) -> None:
