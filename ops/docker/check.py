@@ -10,7 +10,7 @@ import time
 from ops.docker import checking
 from ops.docker.checking import DOWN_SECONDS, UP_SECONDS, await_, require, told
 from ops.docker.compose import ROOT, Compose
-from ops.docker.journey import Edge, Traces, look_again, travel
+from ops.docker.journey import Edge, travel
 
 _PROJECT = "gatehouse-check"
 _SERVICES = ("edge", "auth", "core")
@@ -18,13 +18,12 @@ _SERVERS = ("postgres", "valkey")
 _ONE_SHOTS = ("setup", "migrate")
 
 
-class Check:
+class Check(checking.Stack):
     """The steps, in order; each one is told with the time it took."""
 
     def __init__(self, compose: Compose, port: int) -> None:
-        self._compose = compose
+        super().__init__(compose, Edge(port))
         self._port = port
-        self._edge = Edge(port)
 
     def run(self) -> None:
         with told("build the images"):
@@ -49,15 +48,6 @@ class Check:
         self._up("start over the same volumes")
         with told("the data is still there"):
             self._still_there(traces)
-
-    def _up(self, title: str) -> None:
-        with told(title):
-            self._compose.run("up", "--detach", seconds=UP_SECONDS)
-            self._edge.wait_ready(UP_SECONDS)
-
-    def _still_there(self, traces: Traces) -> None:
-        self._edge.wait_ready(checking.HEALTH_SECONDS)
-        look_again(self._edge, traces)
 
     def _look_at_containers(self) -> None:
         await_(lambda: self._health("edge") == "healthy", "the edge's container does not become healthy")

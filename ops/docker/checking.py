@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ops.docker.compose import Compose, ComposeError
-from ops.docker.journey import JourneyFailed
+from ops.docker.journey import Edge, JourneyFailed, Traces, look_again
 
 BUILD_SECONDS = 1200.0
 UP_SECONDS = 180.0
@@ -48,6 +48,23 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+class Stack:
+    """A compose stack and its edge as a client finds it: what every check does with them."""
+
+    def __init__(self, compose: Compose, edge: Edge) -> None:
+        self._compose = compose
+        self._edge = edge
+
+    def _up(self, title: str) -> None:
+        with told(title):
+            self._compose.run("up", "--detach", seconds=UP_SECONDS)
+            self._edge.wait_ready(UP_SECONDS)
+
+    def _still_there(self, traces: Traces) -> None:
+        self._edge.wait_ready(HEALTH_SECONDS)
+        look_again(self._edge, traces)
 
 
 def published(compose: Compose) -> set[tuple[str, int]]:

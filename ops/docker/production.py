@@ -15,7 +15,7 @@ from ops.docker import checking
 from ops.docker.certificate import self_signed
 from ops.docker.checking import DOWN_SECONDS, UP_SECONDS, await_, require, told
 from ops.docker.compose import Compose, ComposeError
-from ops.docker.journey import Edge, Traces, look_again, travel
+from ops.docker.journey import Edge, travel
 
 _PROJECT = "gatehouse-prod-check"
 _FILES = ("docker-compose.prod.yml", "ops/docker/failing.yml")
@@ -39,14 +39,13 @@ for target in sys.argv[1:]:
 _KILL = "import os, signal; os.kill(-1, signal.SIGKILL)"
 
 
-class Production:
+class Production(checking.Stack):
     """The steps, in order; each one is told with the time it took."""
 
     def __init__(self, compose: Compose, ports: tuple[int, int], root: Path) -> None:
-        self._compose = compose
         self._http_port, self._https_port = ports
         context = ssl.create_default_context(cafile=root)
-        self._edge = Edge(self._https_port, host=_DOMAIN, address="127.0.0.1", context=context)
+        super().__init__(compose, Edge(self._https_port, host=_DOMAIN, address="127.0.0.1", context=context))
 
     def run(self) -> None:
         with told("build the image"):
@@ -83,15 +82,6 @@ class Production:
         self._up("start over the same volumes")
         with told("the data is still there"):
             self._still_there(traces)
-
-    def _up(self, title: str) -> None:
-        with told(title):
-            self._compose.run("up", "--detach", seconds=UP_SECONDS)
-            self._edge.wait_ready(UP_SECONDS)
-
-    def _still_there(self, traces: Traces) -> None:
-        self._edge.wait_ready(checking.HEALTH_SECONDS)
-        look_again(self._edge, traces)
 
     def _look_from_outside(self) -> None:
         with closing(http.client.HTTPConnection("127.0.0.1", self._http_port, timeout=10)) as connection:

@@ -10,10 +10,10 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
+from ops.docker.checking import CheckFailed, require, told
 from ops.docker.compose import ROOT
 from ops.docker.journey import TRAVELLER, JourneyFailed, Traces, look_again, travel
 from ops.host import units
@@ -49,10 +49,6 @@ cd /
 runuser -u postgres -- dropdb --force gatehouse
 for role in core auth owner; do runuser -u postgres -- dropuser gatehouse_$role; done
 """
-
-
-class CheckFailed(Exception):
-    """What is not as the document says."""
 
 
 class Check:
@@ -177,19 +173,6 @@ class Check:
 def section(document: Path, block: Block) -> str:
     require(len(block.words) == 2, f"{document.name}:{block.line}: `sh {RUNNER}` wants one section behind it")
     return block.words[1]
-
-
-def require(is_so: bool, otherwise: str) -> None:
-    if not is_so:
-        raise CheckFailed(otherwise)
-
-
-@contextmanager
-def told(title: str) -> Iterator[None]:
-    started = time.monotonic()
-    print(f"{title} …", end=" ", flush=True)
-    yield
-    print(f"{time.monotonic() - started:.1f} s", flush=True)
 
 
 def main() -> int:
