@@ -46,7 +46,12 @@ def read_settings(environ: Mapping[str, str] | None = None) -> tuple[EdgeSetting
     """Raises SettingsError or TableError naming every fault."""
     loaded = settings.load(EdgeSettings, environ)
     defaults = loaded.upstream_variables()
-    return loaded, read_table(loaded.edge_routes, lambda name: settings.variable(name, environ) or defaults.get(name))
+    table = read_table(
+        loaded.edge_routes,
+        lambda name: settings.variable(name, environ) or defaults.get(name),
+        loaded.tables_beside,
+    )
+    return loaded, table
 
 
 def check() -> dict[str, Any]:

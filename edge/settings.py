@@ -11,6 +11,8 @@ from common.settings import CommaList, Settings, secret_faults
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+_BENCH_ROUTES = Path(__file__).with_name("bench.toml")
+
 
 class EdgeSettings(Settings):
     edge_host: str = Field("127.0.0.1", validation_alias=AliasChoices("EDGE_HOST", "API_HOST"))
@@ -19,6 +21,7 @@ class EdgeSettings(Settings):
     edge_workers: int = Field(1, ge=1, le=256)
     edge_routes: Path = Path(__file__).parent / "routes.toml"
     edge_body_bytes_max: int = Field(1024 * 1024, ge=0)
+    bench_upstream: str = ""
 
     auth_port: int = Field(8081, ge=1, le=65535)
     core_port: int = Field(8082, ge=1, le=65535)
@@ -103,6 +106,11 @@ class EdgeSettings(Settings):
     @cached_property
     def proxies(self) -> tuple[Network, ...]:
         return tuple(ipaddress.ip_network(proxy, strict=False) for proxy in self.trusted_proxies)
+
+    @property
+    def tables_beside(self) -> tuple[Path, ...]:
+        """What is in force beside the route table."""
+        return (_BENCH_ROUTES,) if self.bench_upstream else ()
 
     @property
     def admin_socket(self) -> Path:

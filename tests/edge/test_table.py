@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 import edge
+from edge.app import read_settings
 from edge.table import TableError, read_table
+from tests.edge.conftest import KEYS
 
 GOOD = '[upstream.a]\nservers = ["http://127.0.0.1:1"]\n\n[[route]]\npath = "/x"\nupstream = "a"\n'
 
@@ -108,3 +110,14 @@ def test_what_could_never_work_is_a_fault(tmp_path: Path, line: str) -> None:
 def test_server_that_is_no_address_is_a_fault(tmp_path: Path, server: str) -> None:
     with pytest.raises(TableError, match=r"routes.toml:2: "):
         read(tmp_path / "routes.toml", GOOD.replace("http://127.0.0.1:1", server))
+
+
+def test_bench_route_is_there_while_its_variable_is_set(tmp_path: Path) -> None:
+    (tmp_path / "routes.toml").write_text(GOOD)
+    environ = {**KEYS, "GATEHOUSE_VAR": str(tmp_path), "EDGE_ROUTES": str(tmp_path / "routes.toml")}
+    _, without = read_settings(environ)
+    assert [route.path for route in without.routes] == ["/x"]
+    _, table = read_settings({**environ, "BENCH_UPSTREAM": "http://127.0.0.1:9"})
+    bench = table.routes[-1]
+    assert (bench.path, bench.methods, bench.auth, bench.limits) == ("/bench", ["GET"], "required", ["general"])
+    assert table.upstreams[bench.upstream].servers == ["http://127.0.0.1:9"]
