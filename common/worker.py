@@ -7,6 +7,7 @@ open another, which reaches another worker; services add that header (`Worker.an
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -125,6 +126,7 @@ async def _live(build: Build) -> int:
     serving = Serving()
     try:
         if await _boot(build, worker, serving):
+            _spare_collections()
             link.send({"op": "ready"})
             await worker.retired.wait()
             await _lame_duck(worker, serving)
@@ -135,6 +137,16 @@ async def _live(build: Build) -> int:
     link.send({"op": "final", "families": worker.snapshot()})
     await link.close()
     return 0
+
+
+def _spare_collections() -> None:
+    """What was made until now stays; of the rest little is cyclic.
+
+    Looking for cycles at every 700th new object took a twentieth of the edge's time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
 
 
 async def _boot(build: Build, worker: Worker, serving: Serving) -> bool:

@@ -38,7 +38,7 @@ _JSON: list[Header] = [(b"Content-Type", b"application/json")]
 
 
 class Answered:
-    """Tells aiohttp's connection loop that the answer has been written already."""
+    """How a request ended. Where aiohttp wants a response object, this tells it that the answer has been written."""
 
     __slots__ = ("keep_alive", "status")
 
@@ -191,7 +191,9 @@ async def _drained(exchange: Exchange, transport: asyncio.Transport) -> None:
     seconds = exchange.route.timeouts.idle if exchange.route else _IDLE_SECONDS
     try:
         async with asyncio.timeout(seconds):
-            await exchange.request.writer.drain()
+            await exchange.request.protocol._drain_helper()
     except TimeoutError:
         transport.abort()
+        raise ClientGone from None
+    except ConnectionError:
         raise ClientGone from None

@@ -50,6 +50,7 @@ class Limiter:
         self._memory = MemoryLists()
         self._denials = Denials()
         self._pending: list[_Call] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.counts: defaultdict[str, Counts] = defaultdict(Counts)
         self._store = (
             None
@@ -92,12 +93,17 @@ class Limiter:
             return refusal
         if self._store is None or self._store.is_down:
             return self._check_memory(keys, rules)
-        loop = asyncio.get_running_loop()
+        loop = self._loop or self._find_loop()
         call = _Call(self, keys, rules, loop.create_future())
         self._pending.append(call)
         if len(self._pending) == 1:
             loop.call_soon(self._flush, self._store)
         return await call.decision
+
+    def _find_loop(self) -> asyncio.AbstractEventLoop:
+        # Once: before Python 3.12 it costs a system call.
+        self._loop = asyncio.get_running_loop()
+        return self._loop
 
     def remembered(self, subject: str, rules: Sequence[Rule]) -> Decision | None:
         """A refusal that is known without asking, None otherwise. Counts nothing as a call."""

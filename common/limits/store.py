@@ -158,7 +158,7 @@ class Store:
 
     def _send(self, wire: Wire, calls: Sequence[Call], *, load: bool = False) -> None:
         packed = b"".join([call.packed for call in calls])
-        receiver = partial(self._receive, calls, asyncio.get_running_loop().time(), load)
+        receiver = partial(self._receive, calls, wire.now(), load)
         if load:
             wire.send(_LOAD + packed, len(calls) + 1, receiver)
         else:

@@ -32,6 +32,8 @@ class Wire(asyncio.Protocol):
 
     def __init__(self, timeout_seconds: float) -> None:
         self._timeout_seconds = timeout_seconds
+        self._loop = asyncio.get_running_loop()  # asked for each time, it costs a system call before Python 3.12
+        self.now = self._loop.time
         self._reader = hiredis.Reader(notEnoughData=_NO_REPLY)
         self._in_flight: deque[tuple[float, int, Receiver]] = deque()  # when sent, replies expected, who takes them
         self._replies: list[Any] = []
@@ -50,15 +52,15 @@ class Wire(asyncio.Protocol):
         """Write commands that have `expected` replies; `receiver` is called exactly once, never from within this."""
         if self._transport is None:
             raise WireError(self._reason)
-        loop = asyncio.get_running_loop()
-        self._in_flight.append((loop.time(), expected, receiver))
+        now = self.now()
+        self._in_flight.append((now, expected, receiver))
         self._transport.write(packed)
         if self._timer is None:
-            self._arm(loop, loop.time() + self._timeout_seconds)
+            self._arm(now + self._timeout_seconds)
 
     async def ask(self, *commands: tuple[str | bytes | int, ...]) -> list[Any]:
         """Send commands and wait for their replies. Raises WireError, also when a reply is an error."""
-        answered: asyncio.Future[list[Any] | None] = asyncio.get_running_loop().create_future()
+        answered: asyncio.Future[list[Any] | None] = self._loop.create_future()
         packed = b"".join(pack(*command) for command in commands)
         self.send(packed, len(commands), lambda replies: None if answered.done() else answered.set_result(replies))
         replies = await answered
@@ -116,23 +118,23 @@ class Wire(asyncio.Protocol):
         for _, _, receiver in lost:
             receiver(None)
 
-    def _arm(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
+    def _arm(self, due: float) -> None:
         self._timer_due = due
-        self._timer = loop.call_at(due, self._watch, loop)
+        self._timer = self._loop.call_at(due, self._watch)
 
-    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _watch(self) -> None:
         """End a stalled connection; one timer serves all batches."""
         self._timer = None
         if not self._in_flight:
             return
-        now = loop.time()
+        now = self.now()
         due = self._in_flight[0][0] + self._timeout_seconds
         if now - self._timer_due > _LATE_SECONDS:
             due = now + self._timeout_seconds  # it was this process that stalled: the replies may lie unread
         if due <= now:
             self.close("no answer in time")
         else:
-            self._arm(loop, due)
+            self._arm(due)
 
 
 async def open_wire(client: Redis, timeout_seconds: float) -> Wire:

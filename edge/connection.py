@@ -1,0 +1,98 @@
+"""One client connection: requests one after the other, all served within the connection's own task.
+
+aiohttp's loop gives every request a task, a writer and two more turns of the event loop, for context variables and
+response objects. The edge uses neither and writes its answers itself, so it runs a shorter loop on aiohttp's parser.
+"""
+
+import asyncio
+from typing import Any
+
+import structlog
+from aiohttp import StreamReader, web
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.web_protocol import ERROR, _ErrInfo
+
+from common.http_server import Connection
+from edge.answer import Answered
+
+log = structlog.get_logger()
+_LINGER_SECONDS = 2.0  # how long an early answer waits for the rest of the body, so that the client can read it
+
+
+class ClientConnection(Connection):
+    """Its task is cancelled when the client goes (`handler_cancellation`), and with it the request in service."""
+
+    __slots__ = ()
+
+    async def start(self) -> None:
+        """Serves until the connection ends; called by aiohttp, once."""
+        try:
+            await self._serve_all()
+        except asyncio.CancelledError:
+            self.force_close()
+            raise
+        except Exception:
+            # Nobody knows what has been written: never a second answer.
+            log.exception("connection_failed")
+            self.force_close()
+        if not self._force_close and self.transport is not None:
+            self._task_handler = None
+            self.transport.close()
+
+    async def _serve_all(self) -> None:
+        task = self._task_handler or asyncio.current_task()  # the latter where it starts before it is returned
+        while not self._force_close:
+            if not self._messages:
+                self._waiter = self._loop.create_future()
+                try:
+                    await self._waiter
+                finally:
+                    self._waiter = None
+            message, body = self._messages.popleft()
+            self._make_room()
+            answered = await self._serve(message, body, task)
+            if not body.is_eof():
+                await self._linger(body)
+            if not answered.keep_alive or self._close:
+                break
+            self._keep()
+
+    async def _serve(self, message: RawRequestMessage | _ErrInfo, body: StreamReader, task: Any) -> Answered:
+        assert self._manager is not None
+        handler: Any = self._request_handler
+        if isinstance(message, _ErrInfo):
+            message, handler = ERROR, self._make_error_handler(message)
+        # No writer: the edge writes to the transport.
+        request = web.BaseRequest(message, body, self, None, task, self._loop)  # type: ignore[arg-type]
+        self._current_request = request
+        try:
+            answered: Answered = await handler(request)
+        finally:
+            self._current_request = None
+        if self._upgraded:
+            # The parser has paused for another protocol, and what comes is HTTP after all: this sets it going again.
+            await self.finish_response(request, answered, None)  # type: ignore[arg-type]
+        return answered
+
+    def _make_room(self) -> None:
+        """Tells the parser that it may read another pipelined request."""
+        if self._parser is not None:
+            self._parser.message_consumed()
+        if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
+            self._resume_reading_if_drained()
+
+    async def _linger(self, body: StreamReader) -> None:
+        """Reads what is left of a request's body and drops it; closes when it does not end."""
+        try:
+            async with asyncio.timeout(_LINGER_SECONDS):
+                while not body.is_eof():
+                    await body.readany()
+        except (TimeoutError, HttpProcessingError, web.RequestPayloadError):
+            self.close()
+
+    def _keep(self) -> None:
+        """Starts the time for which the connection may stay idle; one timer serves all requests."""
+        close_at = self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if self._keepalive_handle is None:
+            self._keepalive_handle = self._loop.call_at(close_at, self._process_keepalive)
