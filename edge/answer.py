@@ -20,17 +20,11 @@ from edge.exchange import Exchange
 from edge.identity.caller import Header
 from edge.policies.cors import Cors
 from edge.policies.limiting import limit_headers
+from edge.policies.security_headers import SECURITY_LINES
 from edge.upstream.headers import find, named_by_connection, passes_down
 
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _REASONS[421] = b"Misdirected Request"
-_SECURITY = (
-    b"X-Content-Type-Options: nosniff\r\n"
-    b"X-Frame-Options: DENY\r\n"
-    b"X-XSS-Protection: 1; mode=block\r\n"
-    b"Strict-Transport-Security: max-age=31536000; includeSubDomains\r\n"
-    b"Referrer-Policy: no-referrer\r\n"
-)
 _LIMIT_NAMES = frozenset({b"x-ratelimit-limit", b"x-ratelimit-remaining", b"x-ratelimit-reset"})
 _IDLE_SECONDS = 60.0
 _CORS_PREFIX = b"access-control-"
@@ -137,7 +131,8 @@ class Answers:
         if limits and _has_fewer_remaining(exchange, limits):
             exchange.decision = None
             kept += limits.items()
-        return kept
+        rules = exchange.route.response_rules if exchange.route else None
+        return kept if rules is None else rules.apply(kept)
 
     def _head(self, exchange: Exchange, status: int, reason: bytes, headers: list[Header], framing: bytes) -> bytes:
         exchange.status = status
@@ -151,7 +146,8 @@ class Answers:
             lines.append(self._date_line())
         if exchange.decision is not None:
             lines.append(limit_headers(exchange.decision))
-        lines += [_SECURITY, b"X-Request-ID: %b\r\n" % exchange.request_id.encode(), framing]
+        security = exchange.route.security if exchange.route else SECURITY_LINES
+        lines += [security, b"X-Request-ID: %b\r\n" % exchange.request_id.encode(), framing]
         lines.append(_connection_line(exchange))
         lines.append(b"\r\n")
         return b"".join(lines)

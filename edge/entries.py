@@ -10,6 +10,7 @@ from common.errors import BadRequest
 from common.http1.pool import parse_address
 from common.permissions import PERMISSION
 from edge.health import PATHS as PROBES
+from edge.policies.header_rules import require_request_rules, require_response_rules
 from edge.policies.paths import normal_path
 
 _UNITS = {"": 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
@@ -25,6 +26,13 @@ def _size(value: object) -> object:
     return int(match[1]) * _UNITS[match[2]]
 
 
+def _is_plain(path: str) -> bool:
+    try:
+        return normal_path(path) == path
+    except BadRequest:
+        return False
+
+
 Size = Annotated[int, BeforeValidator(_size), Field(ge=0)]
 
 
@@ -38,6 +46,30 @@ class TimeoutsEntry(Entry):
     connect: float = Field(5, gt=0, le=3600)
     first_byte: float = Field(60, gt=0, le=3600)
     idle: float = Field(60, gt=0, le=3600)
+
+
+class RulesEntry(Entry):
+    """Headers to set, replacing what is there, and to remove."""
+
+    set: dict[str, str] = {}
+    remove: list[str] = []
+
+
+class HeadersEntry(Entry):
+    request: RulesEntry = RulesEntry()
+    response: RulesEntry = RulesEntry()
+
+    @pydantic.field_validator("request")
+    @classmethod
+    def _check_request(cls, rules: RulesEntry) -> RulesEntry:
+        require_request_rules(rules.set, rules.remove)
+        return rules
+
+    @pydantic.field_validator("response")
+    @classmethod
+    def _check_response(cls, rules: RulesEntry) -> RulesEntry:
+        require_response_rules(rules.set, rules.remove)
+        return rules
 
 
 class UpstreamEntry(Entry):
@@ -62,24 +94,31 @@ class RouteEntry(Entry):
     methods: list[Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]] = []
     permission: str | None = None
     strip_prefix: bool = False
+    rewrite: str | None = None
     body_max: Size | None = None
     timeout: TimeoutsEntry = TimeoutsEntry()
     errors: Literal["envelope", "openai"] = "envelope"
     pass_authorization: bool = False
+    headers: HeadersEntry = HeadersEntry()
     enabled: bool = True
 
     @pydantic.field_validator("path")
     @classmethod
     def _check_path(cls, path: str) -> str:
-        try:
-            is_normal = normal_path(path) == path
-        except BadRequest:
-            is_normal = False
-        if not is_normal:
+        if not _is_plain(path):
             raise ValueError("must be a plain path such as /api/v1/reports, without pattern, query or escapes")
         if path in PROBES:
             raise ValueError(f"{path} is the edge's own")
         return path
+
+    @pydantic.field_validator("rewrite")
+    @classmethod
+    def _check_rewrite(cls, rewrite: str | None, info: pydantic.ValidationInfo) -> str | None:
+        if rewrite is not None and not _is_plain(rewrite):
+            raise ValueError("must be a plain path such as /v2, without pattern, query or escapes")
+        if rewrite is not None and info.data.get("strip_prefix"):
+            raise ValueError("strip_prefix removes what this replaces; use one of them")
+        return rewrite
 
     @pydantic.field_validator("permission")
     @classmethod

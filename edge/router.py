@@ -7,6 +7,7 @@ from common.errors import MethodNotAllowed, NotFound
 from common.http1 import Timeouts
 from common.limits import Rule
 from edge.entries import RouteEntry, Table
+from edge.policies.header_rules import HeaderRules, compiled, security_lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +21,14 @@ class Route:
     hosts: tuple[str, ...]
     methods: frozenset[str]
     permission: str | None
-    strip_prefix: bool
+    rewrite: str | None  # what the upstream sees in place of `path`, without a slash at its end
     body_bytes_max: int
     timeouts: Timeouts
     speaks_openai: bool
     pass_authorization: bool
+    request_rules: HeaderRules | None
+    response_rules: HeaderRules | None
+    security: bytes
 
     def takes(self, host: str) -> bool:
         return not self.hosts or any(host_matches(pattern, host) for pattern in self.hosts)
@@ -72,6 +76,8 @@ def _specificity(route: Route) -> tuple[bool, bool, bool]:
 
 
 def _compile(entry: RouteEntry, limits: Mapping[str, Rule], body_bytes_max: int) -> Route:
+    request, response = entry.headers.request, entry.headers.response
+    response_rules = compiled(response.set, response.remove)
     return Route(
         path=entry.path,
         upstream=entry.upstream,
@@ -80,9 +86,12 @@ def _compile(entry: RouteEntry, limits: Mapping[str, Rule], body_bytes_max: int)
         hosts=tuple(host.lower() for host in entry.hosts),
         methods=frozenset(entry.methods),
         permission=entry.permission,
-        strip_prefix=entry.strip_prefix,
+        rewrite="" if entry.strip_prefix else entry.rewrite and entry.rewrite.rstrip("/"),
         body_bytes_max=body_bytes_max if entry.body_max is None else entry.body_max,
         timeouts=Timeouts(connect=entry.timeout.connect, first_byte=entry.timeout.first_byte, idle=entry.timeout.idle),
         speaks_openai=entry.errors == "openai",
         pass_authorization=entry.pass_authorization,
+        request_rules=compiled(request.set, request.remove),
+        response_rules=response_rules,
+        security=security_lines(response_rules),
     )

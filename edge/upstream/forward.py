@@ -77,9 +77,14 @@ class Forwarding:
 def _target(exchange: Exchange) -> bytes:
     assert exchange.route is not None
     path = exchange.path
-    if exchange.route.strip_prefix:
-        path = path[len(exchange.route.path.rstrip("/")) :] or "/"
+    if exchange.route.rewrite is not None:
+        path = rewritten(exchange.route.rewrite, exchange.route.path, path)
     return (f"{path}?{exchange.query}" if exchange.query else path).encode("latin-1", "replace")
+
+
+def rewritten(rewrite: str, prefix: str, path: str) -> str:
+    """`path` with `rewrite`, which has no slash at its end, in place of the route's `prefix`."""
+    return rewrite + path[len(prefix.rstrip("/")) :] or "/"
 
 
 async def _body(exchange: Exchange) -> tuple[bytes | AsyncIterator[bytes] | None, int | None]:

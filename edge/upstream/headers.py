@@ -4,9 +4,12 @@ RFC 9110 section 7.6.1: hop-by-hop headers and everything that Connection names 
 """
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from edge.exchange import Exchange
 from edge.identity.caller import Header
+
+if TYPE_CHECKING:
+    from edge.exchange import Exchange
 
 _HOP_BY_HOP = frozenset(
     {
@@ -56,10 +59,14 @@ _passes_up: dict[bytes, bool] = {}
 _passes_down: dict[bytes, bool] = {}
 
 
+def folded(name: bytes) -> bytes:
+    """`_` and `-` are one to many servers (CGI, WSGI), so they are one here."""
+    return name.lower().replace(b"_", b"-")
+
+
 def _judge(name: bytes, ours: frozenset[bytes], known: dict[bytes, bool]) -> bool:
-    # `_` and `-` are one to many servers (CGI, WSGI), so they are one here.
-    folded = name.lower().replace(b"_", b"-")
-    passes = folded not in _HOP_BY_HOP and folded not in ours and not folded.startswith(b"x-gatehouse-")
+    key = folded(name)
+    passes = key not in _HOP_BY_HOP and key not in ours and not key.startswith(b"x-gatehouse-")
     if (
         len(known) < _KNOWN_MAX and len(name) <= _KNOWN_NAME_BYTES_MAX
     ):  # clients invent names; what they invent is not worth remembering for ever
@@ -86,7 +93,7 @@ def named_by_connection(headers: Iterable[Header]) -> frozenset[bytes]:
     return frozenset(tokens - {b"close", b"keep-alive", b""})
 
 
-def request_headers(exchange: Exchange, service_key: bytes | None) -> list[Header]:
+def request_headers(exchange: "Exchange", service_key: bytes | None) -> list[Header]:
     """The headers of the request as the upstream sees it, without framing."""
     request, client, route = exchange.request, exchange.client, exchange.route
     assert route is not None
@@ -113,7 +120,7 @@ def request_headers(exchange: Exchange, service_key: bytes | None) -> list[Heade
         headers.append((b"Authorization", b"ApiKey " + service_key))
     if exchange.caller is not None:
         headers += exchange.caller.headers
-    return headers
+    return headers if route.request_rules is None else route.request_rules.apply(headers)
 
 
 def find(headers: Sequence[Header], wanted: bytes) -> bytes | None:
