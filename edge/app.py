@@ -161,12 +161,12 @@ async def open_edge(
             _run(resources, revocations.listen(redis))
 
         cors = Cors(loaded.allowed_origins)
-        limiting = Limiting(limiter, loaded.limits["general"])
+        limiting = Limiting(limiter, loaded.limit_table.enforced(["general"]))
         services = {name: upstreams[name].pools[0] for name in _SERVICES if name in upstreams}
         yield Handler(
             resolver=Resolver(ClientAddresses(loaded.proxies)),
             hosts=Hosts(loaded.hosts),
-            router=Router(table, loaded.limits, loaded.edge_body_bytes_max),
+            router=Router(table, loaded.limit_table, loaded.edge_body_bytes_max),
             cors=cors,
             authentication=Authentication(tokens, keys, limiting),
             limiting=limiting,

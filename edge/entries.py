@@ -1,5 +1,6 @@
 """What a route table may say: one entry of each kind, checked field by field."""
 
+import ipaddress
 import re
 from typing import Annotated, Literal
 
@@ -9,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from common.errors import BadRequest
 from common.http1.pool import parse_address
 from common.permissions import PERMISSION
+from edge.addresses import Network
 from edge.health import PATHS as PROBES
 from edge.policies.header_rules import require_request_rules, require_response_rules
 from edge.policies.paths import normal_path
@@ -33,6 +35,22 @@ def _is_plain(path: str) -> bool:
         return False
 
 
+def _networks(value: object) -> object:
+    """`["10.0.0.0/8", "192.0.2.7"]`; a text may hold several with commas between, as one variable does."""
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError("must be a list of addresses or ranges")
+    listed = [text for item in value for text in item.replace(",", " ").split()]
+    return [_network(text) for text in listed]
+
+
+def _network(text: str) -> Network:
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(f"{text!r} is no address or CIDR range") from None
+
+
+Networks = Annotated[list[Network], BeforeValidator(_networks)]
 Size = Annotated[int, BeforeValidator(_size), Field(ge=0)]
 
 
@@ -93,6 +111,8 @@ class RouteEntry(Entry):
     hosts: list[str] = []
     methods: list[Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]] = []
     permission: str | None = None
+    allow: Networks = []
+    deny: Networks = []
     strip_prefix: bool = False
     rewrite: str | None = None
     body_max: Size | None = None

@@ -106,6 +106,8 @@ class Handler:
             await self._answers.own(exchange, 204, b"", self._cors.preflight_headers(exchange))
             return
         route = exchange.route = self._router.find(exchange.host, exchange.path, exchange.method)
+        if route.access is not None:
+            route.access.require(exchange.client.address)
         try:
             exchange.caller = await self._authentication.caller(exchange, route.auth)
         except Unauthorized:

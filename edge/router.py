@@ -1,23 +1,31 @@
 """Finds the route of a request: longest path by whole segments, then host, then method."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from common.errors import MethodNotAllowed, NotFound
 from common.http1 import Timeouts
-from common.limits import Rule
 from edge.entries import RouteEntry, Table
+from edge.policies.access import AccessList, access_list
 from edge.policies.header_rules import HeaderRules, compiled, security_lines
+from edge.route_limits import LimitTable, RouteLimits
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One route, ready to use: sizes in bytes, hosts lower-case, limits as rules."""
+    """One route, ready to use: sizes in bytes, hosts lower-case, limits as rules.
+
+    limits     what refuses its calls
+    watched    what only counts them; None nearly everywhere
+    access     from which addresses it may be called; None from any
+    """
 
     path: str
     upstream: str
     auth: str
-    rules: tuple[Rule, ...]
+    limits: RouteLimits
+    watched: RouteLimits | None
+    access: AccessList | None
     hosts: tuple[str, ...]
     methods: frozenset[str]
     permission: str | None
@@ -42,7 +50,7 @@ def host_matches(pattern: str, host: str) -> bool:
 class Router:
     """Cost grows with the depth of a path, never with the number of routes."""
 
-    def __init__(self, table: Table, limits: Mapping[str, Rule], body_bytes_max: int) -> None:
+    def __init__(self, table: Table, limits: LimitTable, body_bytes_max: int) -> None:
         self._by_path: dict[str, list[Route]] = {}
         for entry in table.routes:
             route = _compile(entry, limits, body_bytes_max)
@@ -75,14 +83,16 @@ def _specificity(route: Route) -> tuple[bool, bool, bool]:
     return (not route.hosts, wildcard, not route.methods)
 
 
-def _compile(entry: RouteEntry, limits: Mapping[str, Rule], body_bytes_max: int) -> Route:
+def _compile(entry: RouteEntry, limits: LimitTable, body_bytes_max: int) -> Route:
     request, response = entry.headers.request, entry.headers.response
     response_rules = compiled(response.set, response.remove)
     return Route(
         path=entry.path,
         upstream=entry.upstream,
         auth=entry.auth,
-        rules=tuple(limits[name] for name in entry.limits),
+        limits=limits.enforced(entry.limits),
+        watched=limits.watched(entry.limits),
+        access=access_list(entry.allow, entry.deny),
         hosts=tuple(host.lower() for host in entry.hosts),
         methods=frozenset(entry.methods),
         permission=entry.permission,

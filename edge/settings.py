@@ -8,8 +8,10 @@ from pydantic import AliasChoices, Field
 
 from common.limits import Rule
 from common.settings import CommaList, Settings, secret_faults
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+from edge.addresses import Network
+from edge.route_limits import LimitTable
+from edge.table import TableError
+from edge.tiers import Tiers, read_tiers
 
 _BENCH_ROUTES = Path(__file__).with_name("bench.toml")
 
@@ -50,6 +52,8 @@ class EdgeSettings(Settings):
     limit_ai: str = "50/3600"
     rate_limit_max: int = Field(100, ge=1)
     rate_limit_window_ms: int = Field(60_000, ge=1)
+    edge_limits: Path = Path(__file__).parent / "limits.toml"
+    limit_shadow: CommaList = ()
 
     def faults(self) -> list[str]:
         return [*self._value_faults(), *(self._production_faults() if self.is_production else [])]
@@ -64,12 +68,25 @@ class EdgeSettings(Settings):
                 found.append(f"TRUSTED_PROXIES: {proxy!r} is no address or CIDR range")
         if "*" in self.allowed_origins:
             found.append("ALLOWED_ORIGINS: `*` cannot be used with credentials; list the origins")
-        for name, text in self._limit_texts().items():
+        return found + (self._limit_faults() or self._tier_faults())
+
+    def _limit_faults(self) -> list[str]:
+        found = []
+        texts = self._limit_texts()
+        for name, text in texts.items():
             try:
                 Rule.parse(name, text)
             except ValueError as error:
                 found.append(f"LIMIT_{name.upper()}: {error}")
-        return found
+        unknown = [name for name in self.limit_shadow if name not in texts]
+        return found + [f"LIMIT_SHADOW: {name!r} is none of {', '.join(texts)}" for name in unknown]
+
+    def _tier_faults(self) -> list[str]:
+        try:
+            self.tiers  # noqa: B018 - reading it is the check
+        except TableError as error:
+            return [f"EDGE_LIMITS: {line}" for line in str(error).splitlines()]
+        return []
 
     def _production_faults(self) -> list[str]:
         found = []
@@ -96,6 +113,15 @@ class EdgeSettings(Settings):
     def limits(self) -> dict[str, Rule]:
         """Each class with its default rule."""
         return {name: Rule.parse(name, text) for name, text in self._limit_texts().items()}
+
+    @cached_property
+    def tiers(self) -> Tiers:
+        """What each tier of limits.toml changes. Raises TableError."""
+        return read_tiers(self.edge_limits, self.limits)
+
+    @property
+    def limit_table(self) -> LimitTable:
+        return LimitTable(self.limits, self.tiers, self.limit_shadow)
 
     @cached_property
     def hosts(self) -> tuple[str, ...]:

@@ -179,7 +179,8 @@ def _header(lines: list[str], where: tuple[str | int, ...]) -> int:
         return _find(lines, rf"\s*\[*\s*{re.escape(str(where[0]))}\b", 0)
     if where[0] == "route":
         return _find(lines, r"\s*\[\[\s*route\s*\]\]", int(where[1]))
-    return _find(lines, rf"\s*\[\s*upstream\s*\.\s*\"?{re.escape(str(where[1]))}\"?\s*[\].]", 0)
+    kind, name = (re.escape(str(part)) for part in where[:2])
+    return _find(lines, rf"\s*\[\s*{kind}\s*\.\s*\"?{name}\"?\s*[\].]", 0)
 
 
 def _find(lines: list[str], pattern: str, occurrence: int) -> int:

@@ -93,12 +93,17 @@ class Limiter:
             return refusal
         if self._store is None or self._store.is_down:
             return self._check_memory(keys, rules)
-        loop = self._loop or self._find_loop()
-        call = _Call(self, keys, rules, loop.create_future())
-        self._pending.append(call)
-        if len(self._pending) == 1:
-            loop.call_soon(self._flush, self._store)
-        return await call.decision
+        return await self._ask(keys, rules)
+
+    def watch(self, subject: str, rules: Sequence[Rule], tell: Callable[[Decision], None]) -> None:
+        """A check that nobody waits for: `tell` gets its decision, at once or when the store has answered."""
+        keys = list_keys(subject, rules)
+        if len(self._denials) and (refusal := self._remembered(keys, rules)) is not None:
+            tell(refusal)
+        elif self._store is None or self._store.is_down:
+            tell(self._check_memory(keys, rules))
+        else:
+            self._ask(keys, rules).add_done_callback(lambda decision: tell(decision.result()))
 
     def _find_loop(self) -> asyncio.AbstractEventLoop:
         # Once: before Python 3.12 it costs a system call.
@@ -109,11 +114,21 @@ class Limiter:
         """A refusal that is known without asking, None otherwise. Counts nothing as a call."""
         return self._remembered(list_keys(subject, rules), rules) if len(self._denials) else None
 
-    def _flush(self, store: Store) -> None:
+    def _ask(self, keys: Sequence[str], rules: Sequence[Rule]) -> "asyncio.Future[Decision]":
+        """The decision to come; the call leaves with all others of this turn."""
+        loop = self._loop or self._find_loop()
+        call = _Call(self, keys, rules, loop.create_future())
+        self._pending.append(call)
+        if len(self._pending) == 1:
+            loop.call_soon(self._flush)
+        return call.decision
+
+    def _flush(self) -> None:
         """Send what this turn of the event loop has gathered. A caller that has gone meanwhile is not counted."""
         pending, self._pending = self._pending, []
-        if calls := [call for call in pending if not call.decision.done()]:
-            store.submit(calls)
+        calls = [call for call in pending if not call.decision.done()]
+        if calls and self._store is not None:
+            self._store.submit(calls)
 
     def _remembered(self, keys: Sequence[str], rules: Sequence[Rule]) -> Decision | None:
         """The refusal among the remembered ones that lasts longest."""

@@ -6,8 +6,8 @@ from functools import lru_cache
 
 from aiohttp import web
 
+from edge.addresses import Network, parsed
 from edge.exchange import Client
-from edge.settings import Network
 
 
 class ClientAddresses:
@@ -16,6 +16,10 @@ class ClientAddresses:
     def __init__(self, proxies: Sequence[Network]) -> None:
         self._proxies = tuple(proxies)
         self._is_trusted = lru_cache(maxsize=4096)(self._matches)
+
+    def is_trusted(self, address: str) -> bool:
+        """Whether this is a proxy of ours, whose word is taken for where a request comes from."""
+        return bool(self._proxies) and self._is_trusted(address)
 
     def of(self, request: web.BaseRequest) -> Client:
         peer = request.remote or "unix"
@@ -33,12 +37,9 @@ class ClientAddresses:
         return Client(chain[position], scheme if scheme in ("http", "https") else "http", ", ".join(chain[position:]))
 
     def _matches(self, text: str) -> bool:
-        try:
-            address = ipaddress.ip_address(text)
-        except ValueError:
+        address = parsed(text)
+        if address is None:
             return text == "unix"  # a Unix-socket peer is on this machine and was let in by file mode
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-            address = address.ipv4_mapped
         return any(address in network for network in self._proxies)
 
 
@@ -49,17 +50,3 @@ def _is_address(text: str) -> bool:
     except ValueError:
         return False
     return "%" not in text  # a zone may hold anything, and means nothing to us
-
-
-@lru_cache(maxsize=4096)
-def limit_subject(address: str) -> str:
-    """Whom a limit by address counts: an IPv4 address, or the /64 that one IPv6 subscriber holds."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return f"address:{address}"
-    if isinstance(parsed, ipaddress.IPv6Address):
-        if parsed.ipv4_mapped:
-            return f"address:{parsed.ipv4_mapped}"
-        return f"address:{ipaddress.ip_network((parsed, 64), strict=False).network_address}/64"
-    return f"address:{address}"

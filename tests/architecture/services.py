@@ -41,4 +41,4 @@ def edge_router() -> Router:
     """The edge's router over the table that ships."""
     settings = EdgeSettings.model_validate(_VALUES)
     table = read_table(Path(settings.edge_routes), settings.upstream_variables().get)
-    return Router(table, settings.limits, settings.edge_body_bytes_max)
+    return Router(table, settings.limit_table, settings.edge_body_bytes_max)

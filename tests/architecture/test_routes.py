@@ -92,5 +92,5 @@ def test_edge_limits_every_api_route() -> None:
     router = edge_router()
     for _, route in ALL:
         if route.path.startswith("/api/v1/"):
-            rules = router.find("any.example", concrete(route), route.method).rules
+            rules = router.find("any.example", concrete(route), route.method).limits.anonymous
             assert "general" in {rule.name for rule in rules}, named(route)

@@ -230,6 +230,23 @@ async def test_edge_that_never_reached_auth_says_503_not_401(
     assert (status, body["error"]) == (503, "ServiceUnavailable")
 
 
+async def test_changed_tier_changes_the_limit_that_headers_show(edge: Edge, database_url: str) -> None:
+    _, login = await sign_up(edge)
+
+    async def limit(token: str) -> str:
+        async with edge.client.get("/api/v1/me", headers={"Authorization": f"Bearer {token}"}) as response:
+            return response.headers["X-RateLimit-Limit"]
+
+    assert await limit(login["accessToken"]) == "1000"
+    connection = await asyncpg.connect(database_url)
+    organization = UUID(login["user"]["organizationId"])
+    await connection.execute("UPDATE auth.organizations SET tier = 'pro' WHERE id = $1", organization)
+    await connection.close()
+    status, body = await call(edge, "POST", "/api/v1/auth/refresh", {"refreshToken": login["refreshToken"]})
+    assert status == 200
+    assert await limit(body["data"]["accessToken"]) == "10000"
+
+
 async def test_sixth_login_attempt_is_refused_even_when_right(platform: Platform, start_edge: StartEdge) -> None:
     edge = await start_edge(ROUTES, **{**platform.environ, "LIMIT_AUTH": "5/900", "TRUSTED_PROXIES": "127.0.0.1"})
     email = f"{uuid4().hex}@example.com"
