@@ -43,9 +43,8 @@ types: venv-dev  ## Check types (mypy, strict)
 imports: venv-dev  ## Check who may import whom
 	@$(BIN)/lint-imports
 
-bench: venv  ## Measure what a request costs in CPU time
-	@$(BIN)/python -m ops.bench
-	@echo; echo "one check against a limit, 27 in a turn of the event loop:"; $(BIN)/python tests/common/limits/benchmark.py
+bench: venv  ## Measure the edge side by side with nginx + Lua, Caddy, Express and others (CASES=policy,core PEERS="edge,nginx")
+	@exec $(BIN)/python -m ops.bench $(if $(CASES),--cases "$(CASES)") $(if $(PEERS),--peers "$(PEERS)")
 
 load: venv  ## The gate before a launch: 1,000 requests/s for a minute, none failed, p95 within 300 ms
 	@exec $(BIN)/python -m ops.load

@@ -1,102 +1,76 @@
-"""CPU time of the edge's worker per request, in microseconds, on this machine as it is now.
+"""`make bench`: the edge side by side with what people use instead, on this machine as it is now.
 
-Starts a stack of its own in a temporary directory, with one worker each and a route table of its own, and removes it.
-Rounds are interleaved and medians are shown: machines are noisy, never compare two single runs.
+Everything runs over loopback in a temporary directory and is removed. Machines are noisy: rounds are interleaved,
+medians are shown with their spread, and two runs are never to be compared with one another.
 """
 
 import json
 import os
-import statistics
+import platform
 import sys
-import tempfile
 import time
 from pathlib import Path
-from typing import NamedTuple
 
-import psutil
-from rich.table import Table
+import click
 
-from ops.bench.load import CONNECTIONS, load, tool
-from ops.bench.setting import constant_upstream, stack
-from ops.bench.upstream import BODY
-from ops.cli.output import show_table
-from ops.embedded import discard
-from ops.stack.condition import condition
-from ops.stack.place import Place
-
-ROUNDS, SECONDS, WARM_SECONDS = 3, 4, 1
+from ops.bench.cases import CASES
+from ops.bench.check import NotAsSaid
+from ops.bench.load import CONNECTIONS, BadAnswer, tool
+from ops.bench.report import Section
+from ops.bench.setting import bench
+from ops.interrupts import interruptible
 
 
-class Case(NamedTuple):
-    title: str
-    path: str
-    with_key: bool
+@click.command()
+@click.option("--cases", default="", help=f"Comma-separated, of {', '.join(CASES)}; all without it.")
+@click.option("--peers", default="", help="Comma-separated names; all without it.")
+@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1))
+@click.option("--seconds", default=3, show_default=True, type=click.IntRange(1), help="Of each round.")
+@click.option("--json", "target", type=click.Path(path_type=Path), default=Path("build/bench.json"), show_default=True)
+def main(cases: str, peers: str, rounds: int, seconds: int, target: Path) -> None:
+    """Exit 1 when a request failed or a peer does not do what it is measured for; goals are shown as met or missed."""
+    names = _words(cases) or list(CASES)
+    if unknown := [name for name in names if name not in CASES]:
+        raise click.UsageError(f"there is no case {unknown[0]!r}: {', '.join(CASES)}")
+    started = time.monotonic()
+    sections: list[Section] = []
+    try:
+        with interruptible(), bench(rounds=rounds, seconds=seconds, wanted=_words(peers)) as running:
+            click.echo(f"{_machine()}\n")
+            for name in names:
+                for section in CASES[name](running):
+                    click.echo(section.markdown() + "\n")
+                    sections.append(section)
+    except (BadAnswer, NotAsSaid) as error:
+        raise click.ClickException(str(error)) from None
+    _write(sections, target)
+    click.echo(f"{time.monotonic() - started:.0f} s; figures in {target}")
 
 
-CASES = (
-    Case("edge → constant answer, no policy", "/bare", False),
-    Case("edge → constant answer, exact limit", "/limited", False),
-    Case("edge → core, list of expenses with an API key, exact limit", "/api/v1/expenses", True),
-)
-
-
-class Figures(NamedTuple):
-    per_second: float
-    edge: float
-    core: float
-
-
-def main() -> int:
-    with tempfile.TemporaryDirectory(prefix="gatehouse-bench-") as folder:
-        Path(folder).chmod(0o711)  # as root, the servers run as somebody else
-        place = Place(Path(folder) / "var")
-        with constant_upstream() as port, stack(place, port):
-            figures = _measure(place)
-        discard(place.var)
-    _show(figures)
-    return 0
-
-
-def _measure(place: Place) -> dict[Case, list[Figures]]:
-    status = condition(place)
-    assert status
-    # The supervisor first, then its only worker.
-    workers = {service["name"]: psutil.Process(service["pids"][1]) for service in status["services"]}
-    key = json.loads(place.credentials.read_text())["api_key"]
-    figures: dict[Case, list[Figures]] = {case: [] for case in CASES}
-    for number in range(ROUNDS + 1):
-        for case in CASES:
-            headers = {"Authorization": f"Bearer {key}"} if case.with_key else {}
-            before = {name: _cpu(worker) for name, worker in workers.items()}
-            started = time.monotonic()
-            count = load(status["url"] + case.path, headers, SECONDS if number else WARM_SECONDS)
-            seconds = time.monotonic() - started
-            used = {name: (_cpu(worker) - before[name]) * 1e6 / count for name, worker in workers.items()}
-            if number:  # the first round warms up
-                figures[case].append(Figures(count / seconds, used["edge"], used["core"]))
-    return figures
-
-
-def _show(figures: dict[Case, list[Figures]]) -> None:
-    table = Table(title="CPU time per request", title_justify="left")
-    for header in ("what", "edge µs", "core µs", "requests/s"):
-        table.add_column(header, justify="left" if header == "what" else "right")
-    for case, rounds in figures.items():
-        edge, core = (statistics.median(getattr(figure, name) for figure in rounds) for name in ("edge", "core"))
-        rate = statistics.median(figure.per_second for figure in rounds)
-        table.add_row(case.title, f"{edge:.0f}", f"{core:.0f}" if case.with_key else "–", f"{rate:.0f}")
-    show_table(table)
-    print(
-        f"Medians of {ROUNDS} interleaved rounds of {SECONDS} s, {CONNECTIONS} connections, load by {tool()}; user and "
-        f"system time of one worker each; a constant answer of {len(BODY)} bytes.\nPython {sys.version.split()[0]}, "
-        f"{os.cpu_count()} cores shared by load, edge, upstream and servers: requests/s is not the edge's ceiling."
+def _machine() -> str:
+    load = os.getloadavg()[0]
+    return (
+        f"{_processor()}, {os.cpu_count()} processors shared by load, proxies, upstream and store; load average "
+        f"{load:.1f} before the run; Python {platform.python_version()}; {CONNECTIONS} "
+        f"connections by {tool()}; one worker each"
     )
 
 
-def _cpu(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if sys.platform == "linux" else []
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor())
+
+
+def _write(sections: list[Section], target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    goals = [{"goal": goal.text, "figure": goal.figure, "met": goal.is_met} for one in sections for goal in one.goals]
+    figures = {one.title: {"figures": one.figures, "not_measured": one.skipped} for one in sections}
+    target.write_text(json.dumps({"machine": _machine(), "goals": goals, "sections": figures}, indent=2) + "\n")
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -4,62 +4,113 @@ import asyncio
 import re
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 CONNECTIONS = 64
+_UNITS_MS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
 
 
 class BadAnswer(Exception):
     """Something else than 200 was answered: what was measured would not be what was meant."""
 
 
+@dataclass(frozen=True)
+class Request:
+    """One request, sent again and again; with a body it is a POST. `body_bytes` is how long that is."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body_bytes: int = 0
+
+
+class Answered(NamedTuple):
+    """How many were answered with 200, in how many seconds, and how long each took."""
+
+    requests: int
+    seconds: float
+    p50_ms: float
+    p99_ms: float
+
+
 def tool() -> str:
     return "wrk" if shutil.which("wrk") else "the built-in client (one process: the load may be its limit)"
 
 
-def load(url: str, headers: Mapping[str, str], seconds: int) -> int:
-    """How many requests were answered with 200. Raises BadAnswer for any other."""
-    if shutil.which("wrk"):
-        return _wrk(url, headers, seconds)
-    return asyncio.run(_own(url, headers, seconds))
+def load(request: Request, seconds: int) -> Answered:
+    """Raises BadAnswer for any answer but 200, and for none."""
+    answered = _wrk(request, seconds) if shutil.which("wrk") else asyncio.run(_own(request, seconds))
+    if not answered.requests:
+        raise BadAnswer(f"{request.url}: nothing was answered")
+    return answered
 
 
-def _wrk(url: str, headers: Mapping[str, str], seconds: int) -> int:
-    words = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s"]
-    words += [word for name, value in headers.items() for word in ("-H", f"{name}: {value}")]
-    said = subprocess.run([*words, url], capture_output=True, text=True, check=True).stdout
+def _wrk(request: Request, seconds: int) -> Answered:
+    words = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency", "--timeout", "10"]
+    words += [word for name, value in request.headers.items() for word in ("-H", f"{name}: {value}")]
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+        if request.body_bytes:
+            script.write(f'wrk.method = "POST"\nwrk.body = string.rep("x", {request.body_bytes})\n')
+            script.flush()
+            words += ["-s", script.name]
+        said = subprocess.run([*words, request.url], capture_output=True, text=True, check=True).stdout
+    return _read(said, request.url)
+
+
+def _read(said: str, url: str) -> Answered:
+    """What wrk prints, as figures."""
     if failed := re.search(r"Non-2xx.*|Socket errors.*", said):
         raise BadAnswer(f"{url}: {failed[0].strip()}")
-    counted = re.search(r"(\d+) requests in", said)
-    return int(counted[1]) if counted else 0
+    counted = re.search(r"(\d+) requests in ([\d.]+)s", said)
+    shares = dict(re.findall(r"^\s*(50|99)%\s+([\d.]+(?:us|ms|s))", said, re.MULTILINE))
+    if counted is None or len(shares) < 2:
+        return Answered(0, 0, 0, 0)
+    return Answered(int(counted[1]), float(counted[2]), _milliseconds(shares["50"]), _milliseconds(shares["99"]))
 
 
-async def _own(url: str, headers: Mapping[str, str], seconds: int) -> int:
-    parts = urlsplit(url)
-    lines = [f"GET {parts.path}?{parts.query} HTTP/1.1", f"Host: {parts.netloc}"]
-    request = "\r\n".join([*lines, *(f"{name}: {value}" for name, value in headers.items()), "", ""]).encode()
-    until = time.monotonic() + seconds
-    counts = await asyncio.gather(
-        *(_connection(parts.hostname, parts.port, request, until) for _ in range(CONNECTIONS))
-    )
-    return sum(counts)
+def _milliseconds(text: str) -> float:
+    unit = text.lstrip("0123456789.")
+    return float(text.removesuffix(unit)) * _UNITS_MS[unit]
 
 
-async def _connection(host: str | None, port: int | None, request: bytes, until: float) -> int:
+async def _own(request: Request, seconds: int) -> Answered:
+    parts = urlsplit(request.url)
+    method = "POST" if request.body_bytes else "GET"
+    lines = [f"{method} {parts.path or '/'}?{parts.query} HTTP/1.1", f"Host: {parts.netloc}"]
+    lines += [f"{name}: {value}" for name, value in request.headers.items()]
+    lines += [f"Content-Length: {request.body_bytes}"] if request.body_bytes else []
+    message = "\r\n".join([*lines, "", ""]).encode() + b"x" * request.body_bytes
+    started = time.monotonic()
+    times = [
+        taken
+        for connection in await asyncio.gather(
+            *(_connection(parts.hostname, parts.port, message, started + seconds) for _ in range(CONNECTIONS))
+        )
+        for taken in connection
+    ]
+    times.sort()
+    p50, p99 = (times[int(len(times) * share)] * 1000 for share in (0.5, 0.99))
+    return Answered(len(times), time.monotonic() - started, p50, p99)
+
+
+async def _connection(host: str | None, port: int | None, message: bytes, until: float) -> list[float]:
+    """Seconds that each request took."""
     reader, writer = await asyncio.open_connection(host, port)
-    count = 0
+    times = []
     try:
-        while time.monotonic() < until:
-            writer.write(request)
+        while (sent := time.monotonic()) < until:
+            writer.write(message)
             head = await reader.readuntil(b"\r\n\r\n")
             length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
             await reader.readexactly(int(length[1]) if length else 0)
             if not head.startswith(b"HTTP/1.1 200"):
                 raise BadAnswer(head.partition(b"\r\n")[0].decode())
-            count += 1
+            times.append(time.monotonic() - sent)
     finally:
         writer.close()
         await writer.wait_closed()
-    return count
+    return times

@@ -1,73 +1,84 @@
-"""What is measured: a stack of its own with one worker each, and an upstream that answers a constant."""
+"""What all cases share: a folder, a store, an issuer, an upstream; and peers started side by side."""
 
-import os
-import socket
-import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-import edge.settings
-from ops.stack.place import Place
+from redis import Redis
 
-# Far above what can be reached, so that every check admits; a short window keeps the lists short.
-LIMIT = "1000000/1"
-ROUTES = """
-include = []
-[upstream.bench]
-servers = ["http://127.0.0.1:{port}"]
-[[route]]
-path = "/bare"
-upstream = "bench"
-auth = "none"
-limits = []
-[[route]]
-path = "/limited"
-upstream = "bench"
-auth = "none"
-limits = ["general"]
-"""
+from common.limits.store import SCRIPT
+from ops import secrets
+from ops.bench.check import check
+from ops.bench.issuer import Issuer
+from ops.bench.load import Request
+from ops.bench.peers import Peer, Setting
+from ops.bench.processes import NotStarted, Running, free_ports, running
+from ops.bench.programs import Unavailable
+from ops.embedded import Valkey
 
 
-@contextmanager
-def constant_upstream() -> Iterator[int]:
-    port = _free_ports(1)[0]
-    process = subprocess.Popen([sys.executable, "-m", "ops.bench.upstream", str(port)])
-    try:
-        yield port
-    finally:
-        process.terminate()
-        process.wait()
+@dataclass(frozen=True)
+class Bench:
+    """`rounds` of `seconds` each; `wanted` are names of peers, empty for all."""
 
+    folder: Path
+    upstream: Running
+    redis_url: str
+    issuer: Issuer
+    rounds: int
+    seconds: int
+    wanted: Sequence[str] = ()
 
-@contextmanager
-def stack(place: Place, upstream_port: int) -> Iterator[None]:
-    place.prepare()
-    own = Path(edge.settings.__file__).with_name("routes.toml").read_text().partition("[upstream.auth]")
-    routes = place.var / "routes.toml"
-    routes.write_text(ROUTES.format(port=upstream_port) + own[1] + own[2])
-    with running(place, {"EDGE_ROUTES": str(routes), "LIMIT_GENERAL": LIMIT}):
-        yield
+    def setting(self, name: str) -> Setting:
+        """For one peer: a folder and a port of its own."""
+        folder = Path(tempfile.mkdtemp(prefix=name.replace(" ", "-") + "-", dir=self.folder))
+        port = free_ports(1)[0]
+        upstream = self.upstream.port
+        return Setting(folder=folder, port=port, upstream_port=upstream, redis_url=self.redis_url, issuer=self.issuer)
+
+    def request(self, peer: Peer, at: Running, path: str = "/bench", body_bytes: int = 0) -> Request:
+        headers = {}
+        if peer.algorithm is not None:
+            headers["Authorization"] = f"Bearer {self.issuer.token(peer.algorithm)}"
+        return Request(at.url + path, headers, body_bytes)
 
 
 @contextmanager
-def running(place: Place, given: Mapping[str, str]) -> Iterator[None]:
-    """A whole stack over `place` on free ports, with embedded servers and these settings and no others."""
-    ports = dict(zip(("EDGE_PORT", "AUTH_PORT", "CORE_PORT"), map(str, _free_ports(3)), strict=True))
-    environ = {name: value for name, value in os.environ.items() if not name.endswith(("_URL", "ENV"))}
-    environ |= {**ports, "GATEHOUSE_VAR": str(place.var), "GATEHOUSE_ENV_FILE": os.devnull, **given}
-    gatehouse = [sys.executable, "-m", "ops.cli"]
-    subprocess.run([*gatehouse, "up", "--detach"], env=environ, stdout=subprocess.DEVNULL, check=True)
-    try:
-        yield
-    finally:
-        subprocess.run([*gatehouse, "down"], env=environ, stdout=subprocess.DEVNULL, check=True)
+def bench(*, rounds: int, seconds: int, wanted: Sequence[str] = ()) -> Iterator[Bench]:
+    with tempfile.TemporaryDirectory(prefix="gatehouse-bench-") as name:
+        folder = Path(name)
+        folder.chmod(0o711)  # as root, the store runs as somebody else
+        words = [sys.executable, "-m", "ops.bench.upstream"]
+        port = free_ports(1)[0]
+        with (
+            Valkey(folder / "var", secrets.ensure(folder / "var", {})) as valkey,
+            running([*words, str(port)], port, folder / "upstream.log") as upstream,
+        ):
+            with Redis.from_url(valkey.url) as redis:
+                redis.script_load(SCRIPT)
+            yield Bench(folder, upstream, valkey.url, Issuer(), rounds, seconds, wanted)
 
 
-def _free_ports(count: int) -> list[int]:
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
+@contextmanager
+def side_by_side(
+    bench: Bench, peers: Sequence[Peer], skipped: dict[str, str]
+) -> Iterator[dict[str, tuple[Peer, Running]]]:
+    """All that this machine can have, checked and running; the others are in `skipped` with the reason.
+
+    Raises NotAsSaid.
+    """
+    with ExitStack() as stack:
+        started = {}
+        for peer in peers:
+            if bench.wanted and peer.name not in bench.wanted:
+                continue
+            setting = bench.setting(peer.name)
+            try:
+                check(peer, setting, free_ports(1)[0])
+                started[peer.name] = (peer, stack.enter_context(peer.run(setting)))
+            except (Unavailable, NotStarted) as error:
+                skipped[peer.name] = str(error)
+        yield started

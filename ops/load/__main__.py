@@ -19,7 +19,7 @@ import click
 import orjson
 
 from common.http1 import Pool
-from ops.bench.setting import running
+from ops.bench.stack import running_stack
 from ops.cli.output import show_json
 from ops.embedded import discard
 from ops.load import apachebench, people, report
@@ -62,7 +62,7 @@ def main(*, per_second: float, seconds: float, users: int, expenses: int, worker
         Path(folder).chmod(0o711)  # as root, the servers run as somebody else
         place = Place(Path(folder) / "var")
         counts = _workers(workers)
-        with running(place, _settings(counts)):
+        with running_stack(place, _settings(counts)):
             try:
                 figures = _measure(place, Load(per_second, seconds, users, expenses), counts, tell)
             except (Refused, AbFailed, subprocess.SubprocessError) as error:

@@ -26,7 +26,7 @@ async def measured(monkeypatch: pytest.MonkeyPatch, status: int) -> tuple[int, i
 
     def run(url: str) -> None:
         try:
-            outcome.append(load.load(url, {"X-Mark": "here"}, 1))
+            outcome.append(load.load(load.Request(url, {"X-Mark": "here"}), 1).requests)
         except load.BadAnswer as error:
             outcome.append(error)
 

@@ -1,0 +1,61 @@
+"""The edge as it ships, with BENCH_UPSTREAM."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import orjson
+
+from ops.bench.peers import Peer, Setting
+from ops.bench.processes import Running, free_ports, running
+
+# What a shell may have set, and what must not reach an edge that is measured.
+_KEPT = ("PATH", "HOME", "LANG", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "PYTHONPATH")
+
+
+@contextmanager
+def run(setting: Setting, **given: str) -> Iterator[Running]:
+    """`given` are further settings of the edge."""
+    issuer = [sys.executable, "-m", "ops.bench.issuer"]
+    issuer_port = free_ports(1)[0]
+    words = [*issuer, str(issuer_port), orjson.dumps(setting.issuer.jwk).decode()]
+    with running(words, issuer_port, setting.folder / "issuer.log"):
+        environ = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        environ |= _settings(setting, issuer_port) | given
+        words = [sys.executable, "-m", "edge"]
+        with running(words, setting.port, setting.access_log, environ) as edge:
+            yield edge
+
+
+def _settings(setting: Setting, issuer_port: int) -> dict[str, str]:
+    return {
+        "GATEHOUSE_VAR": str(_var(setting)),
+        "GATEHOUSE_ENV_FILE": os.devnull,
+        "EDGE_PORT": str(setting.port),
+        "EDGE_WORKERS": str(setting.workers),
+        "AUTH_URL": f"http://127.0.0.1:{issuer_port}",
+        "AUTH_SERVICE_KEY": "a" * 40,
+        "CORE_SERVICE_KEY": "c" * 40,
+        "REDIS_URL": setting.redis_url,
+        "LIMIT_GENERAL": f"{setting.limit}/{setting.window_seconds}",
+        "BENCH_UPSTREAM": f"http://127.0.0.1:{setting.upstream_port}",
+    }
+
+
+def _var(setting: Setting) -> Path:
+    var = setting.folder / "var"
+    (var / "run").mkdir(parents=True, exist_ok=True)
+    return var
+
+
+PEER = Peer(
+    name="edge",
+    does="verifies the JWT (Ed25519) once and remembers it, exact limit in Valkey, request id, access log (JSON), "
+    "metrics, security headers",
+    run=run,
+    algorithm="EdDSA",
+    is_exact=True,
+    has_log=True,
+)
