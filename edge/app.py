@@ -166,7 +166,7 @@ async def open_edge(
         yield Handler(
             resolver=Resolver(ClientAddresses(loaded.proxies)),
             hosts=Hosts(loaded.hosts),
-            router=Router(table, loaded.limit_table, loaded.edge_body_bytes_max),
+            router=Router(table, loaded.limit_table, loaded.edge_body_bytes_max, compresses=loaded.compression),
             cors=cors,
             authentication=Authentication(tokens, keys, limiting),
             limiting=limiting,

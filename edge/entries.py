@@ -120,6 +120,7 @@ class RouteEntry(Entry):
     errors: Literal["envelope", "openai"] = "envelope"
     pass_authorization: bool = False
     headers: HeadersEntry = HeadersEntry()
+    compress: bool | None = None
     enabled: bool = True
 
     @pydantic.field_validator("path")

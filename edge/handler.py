@@ -12,6 +12,7 @@ from edge.answer import Answered, Answers, ClientGone
 from edge.exchange import Exchange
 from edge.health import PATHS, EdgeHealth
 from edge.policies.authentication import Authentication
+from edge.policies.compression import compressed
 from edge.policies.cors import Cors
 from edge.policies.hosts import Hosts
 from edge.policies.limiting import Limiting
@@ -118,6 +119,8 @@ class Handler:
             raise Forbidden(f"This needs the permission {route.permission}")
         response = await self._forwarding.send(exchange)
         try:
+            if route.compresses:
+                response = await compressed(exchange, response)
             await self._answers.relay(exchange, response)
         finally:
             response.close()

@@ -37,6 +37,7 @@ class Route:
     request_rules: HeaderRules | None
     response_rules: HeaderRules | None
     security: bytes
+    compresses: bool
 
     def takes(self, host: str) -> bool:
         return not self.hosts or any(host_matches(pattern, host) for pattern in self.hosts)
@@ -50,10 +51,10 @@ def host_matches(pattern: str, host: str) -> bool:
 class Router:
     """Cost grows with the depth of a path, never with the number of routes."""
 
-    def __init__(self, table: Table, limits: LimitTable, body_bytes_max: int) -> None:
+    def __init__(self, table: Table, limits: LimitTable, body_bytes_max: int, *, compresses: bool = True) -> None:
         self._by_path: dict[str, list[Route]] = {}
         for entry in table.routes:
-            route = _compile(entry, limits, body_bytes_max)
+            route = _compile(entry, limits, body_bytes_max, compresses)
             self._by_path.setdefault(route.path.rstrip("/"), []).append(route)
         for routes in self._by_path.values():
             routes.sort(key=_specificity)
@@ -83,7 +84,7 @@ def _specificity(route: Route) -> tuple[bool, bool, bool]:
     return (not route.hosts, wildcard, not route.methods)
 
 
-def _compile(entry: RouteEntry, limits: LimitTable, body_bytes_max: int) -> Route:
+def _compile(entry: RouteEntry, limits: LimitTable, body_bytes_max: int, compresses: bool) -> Route:
     request, response = entry.headers.request, entry.headers.response
     response_rules = compiled(response.set, response.remove)
     return Route(
@@ -104,4 +105,5 @@ def _compile(entry: RouteEntry, limits: LimitTable, body_bytes_max: int) -> Rout
         request_rules=compiled(request.set, request.remove),
         response_rules=response_rules,
         security=security_lines(response_rules),
+        compresses=compresses if entry.compress is None else entry.compress,
     )

@@ -23,6 +23,7 @@ class EdgeSettings(Settings):
     edge_workers: int = Field(1, ge=1, le=256)
     edge_routes: Path = Path(__file__).parent / "routes.toml"
     edge_body_bytes_max: int = Field(1024 * 1024, ge=0)
+    compression: bool = True
     bench_upstream: str = ""
 
     auth_port: int = Field(8081, ge=1, le=65535)

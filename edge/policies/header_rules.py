@@ -14,8 +14,8 @@ _VALUE = re.compile(r"(?:[!-~](?:[ \t!-~]*[!-~])?)?")
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
 _MAY_SET_UP = frozenset({b"host"})
 _MAY_SET_DOWN = OVERRIDABLE | {b"server"}
-# They describe the body as it is sent, or belong to policies with settings of their own (CORS, limits).
-_NOT_DOWN = frozenset({b"content-encoding", b"content-range"})
+# They describe the body as it is sent, or belong to policies of their own (CORS, limits, compression).
+_NOT_DOWN = frozenset({b"content-encoding", b"content-range", b"vary"})
 _NOT_DOWN_PREFIXES = (b"access-control-", b"x-ratelimit-")
 
 

@@ -129,3 +129,8 @@ def find(headers: Sequence[Header], wanted: bytes) -> bytes | None:
         if name.lower() == wanted:
             return value
     return None
+
+
+def joined(headers: Sequence[Header], wanted: bytes) -> bytes:
+    """All values of a header that holds a list, as one (RFC 9110 section 5.3); `wanted` lower-case."""
+    return b", ".join([value for name, value in headers if name.lower() == wanted])
