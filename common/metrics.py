@@ -1,42 +1,69 @@
 """Prometheus metrics of one process, and their rendering after the supervisor has merged all workers."""
 
-from collections.abc import Iterable, Sequence
+import itertools
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
 
 # One family: [name, type, help, [[sample name, [[label, value], ...], number], ...]].
 Family = Sequence[Any]
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)  # le: up to
 
 
-class HttpMetrics:
-    """Request count and duration by route template, method and status. One registry per process."""
+class HttpMetrics(Collector):
+    """Request count and duration by route template, method and status. One registry per process.
+
+    Kept in plain numbers, because every request passes here: the library's own counters lock for threads we have not.
+    `in_flight` is the number of requests being answered; whoever answers them keeps it.
+    """
 
     def __init__(self, service: str) -> None:
         self.registry = CollectorRegistry()
-        labels = ("service", "route", "method", "status")
-        self._requests = Counter("http_requests_total", "Requests answered.", labels, registry=self.registry)
-        self._seconds = Histogram(
-            "http_request_seconds", "Seconds until answered.", labels, registry=self.registry, buckets=_SECONDS
-        )
-        self._in_flight = Gauge(
-            "http_requests_in_flight", "Requests being answered.", ("service",), registry=self.registry
-        )
+        self.in_flight = 0
         self._service = service
-        self.in_flight = self._in_flight.labels(service)
-        # `labels()` builds and hashes a tuple of strings each time; the routes are few.
-        self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._series: dict[tuple[str, str, int], _Series] = {}
+        self.registry.register(self)
 
     def record(self, route: str, method: str, status: int, seconds: float) -> None:
-        key = (route, method, status)
-        children = self._children.get(key)
-        if children is None:
+        series = self._series.get((route, method, status))
+        if series is None:
+            series = self._series[route, method, status] = _Series()
+        series.seconds += seconds
+        series.counts[bisect_left(_SECONDS, seconds)] += 1
+
+    def collect(self) -> Iterator[Metric]:
+        labels = ("service", "route", "method", "status")
+        requests = CounterMetricFamily("http_requests", "Requests answered.", labels=labels)
+        durations = HistogramMetricFamily("http_request_seconds", "Seconds until answered.", labels=labels)
+        for (route, method, status), series in self._series.items():
             values = (self._service, route, method, str(status))
-            children = self._children[key] = (self._requests.labels(*values), self._seconds.labels(*values))
-        children[0].inc()
-        children[1].observe(seconds)
+            requests.add_metric(values, float(sum(series.counts)))
+            durations.add_metric(values, series.buckets(), series.seconds)
+        yield requests
+        yield durations
+        in_flight = GaugeMetricFamily("http_requests_in_flight", "Requests being answered.", labels=("service",))
+        in_flight.add_metric((self._service,), self.in_flight)
+        yield in_flight
+
+
+class _Series:
+    """The durations of one route, method and status: their sum, and how many fell into each bucket."""
+
+    __slots__ = ("counts", "seconds")
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.counts = [0] * (len(_SECONDS) + 1)
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """As Prometheus has them: each bound with the number of durations up to it."""
+        bounds = [*map(str, _SECONDS), "+Inf"]
+        return list(zip(bounds, itertools.accumulate(map(float, self.counts)), strict=True))
 
 
 def snapshot(registry: CollectorRegistry) -> list[Family]:

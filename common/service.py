@@ -83,7 +83,7 @@ async def access_log(request: web.Request, handler: Handler) -> web.StreamRespon
         return await handler(request)
     started = time.perf_counter()
     metrics = request.app[METRICS]
-    metrics.in_flight.inc()
+    metrics.in_flight += 1
     status, size = 499, 0  # what stays if the edge goes away before there is an answer
     try:
         response = await handler(request)
@@ -93,7 +93,7 @@ async def access_log(request: web.Request, handler: Handler) -> web.StreamRespon
         return response
     finally:
         seconds = time.perf_counter() - started
-        metrics.in_flight.dec()
+        metrics.in_flight -= 1
         route = request.get(TEMPLATE, "unmatched")
         metrics.record(route, request.method, status, seconds)
         # The edge's own questions come every second; they would bury what people ask.

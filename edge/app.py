@@ -37,6 +37,7 @@ from edge.server import create_server
 from edge.settings import EdgeSettings
 from edge.table import read_table
 from edge.upstream.forward import Forwarding, Upstream
+from edge.usage import UsageLog
 
 # The services whose health is the edge's own, where the table names them.
 _SERVICES = ("auth", "core")
@@ -147,6 +148,13 @@ async def open_edge(
         metrics.registry.register(collector)
         resources.callback(metrics.registry.unregister, collector)
 
+        usage = None if redis is None else UsageLog(redis)
+        if usage is not None:
+            metrics.registry.register(usage)
+            resources.callback(metrics.registry.unregister, usage)
+            resources.push_async_callback(usage.close)
+            _run(resources, usage.follow())
+
         # Two pools: a flood of unknown keys must not keep revocations from arriving.
         feed = _auth_client(loaded, resources, connections_max=4)
         revocations = Revocations(feed)
@@ -173,7 +181,7 @@ async def open_edge(
             forwarding=Forwarding(upstreams),
             answers=Answers(cors, runtime),
             health=EdgeHealth(services, limiter, runtime),
-            recorder=Recorder(metrics, lines, logs.AccessLines(loaded.access_log_format)),
+            recorder=Recorder(metrics, lines, logs.AccessLines(loaded.access_log_format), usage),
         )
 
 

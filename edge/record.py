@@ -1,4 +1,4 @@
-"""What is kept of a request: one access line, and metrics by route template."""
+"""What is kept of a request: one access line, metrics by route template, and the usage record of its caller."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,20 +14,24 @@ from common.limits import Limiter
 from common.logs import AccessLines, LineWriter
 from common.metrics import HttpMetrics
 from edge.exchange import Exchange
+from edge.usage import UsageLog
 
 log = structlog.get_logger()
 _LABELS_MAX = 1000
 
 
 class Recorder:
-    def __init__(self, metrics: HttpMetrics, lines: LineWriter, access: AccessLines) -> None:
+    def __init__(
+        self, metrics: HttpMetrics, lines: LineWriter, access: AccessLines, usage: UsageLog | None = None
+    ) -> None:
         self._metrics = metrics
+        self._usage = usage
         self._lines = lines
         self._access = access
         self._labels: set[str] = set()
 
     def begin(self) -> None:
-        self._metrics.in_flight.inc()
+        self._metrics.in_flight += 1
 
     def record(self, exchange: Exchange) -> None:
         """Never raises: by now the answer has left."""
@@ -38,10 +42,12 @@ class Recorder:
 
     def _record(self, exchange: Exchange) -> None:
         seconds = exchange.seconds()
-        self._metrics.in_flight.dec()
+        self._metrics.in_flight -= 1
         label = self._label(exchange)
         self._metrics.record(label, exchange.method, exchange.status, seconds)
         error_tracking.trace(exchange.request_id, f"{exchange.method} {label}", exchange.status, seconds)
+        if self._usage is not None:
+            self._usage.add(exchange, label, seconds)
         self._lines.write(self._access.line(self._fields(exchange, seconds)))
 
     def _fields(self, exchange: Exchange, seconds: float) -> dict[str, Any]:

@@ -58,14 +58,18 @@ class Wire(asyncio.Protocol):
         if self._timer is None:
             self._arm(now + self._timeout_seconds)
 
-    async def ask(self, *commands: tuple[str | bytes | int, ...]) -> list[Any]:
-        """Send commands and wait for their replies. Raises WireError, also when a reply is an error."""
+    async def exchange(self, packed: bytes, expected: int) -> list[Any]:
+        """Send commands and wait for their replies, errors as values. Raises WireError when not all of them come."""
         answered: asyncio.Future[list[Any] | None] = self._loop.create_future()
-        packed = b"".join(pack(*command) for command in commands)
-        self.send(packed, len(commands), lambda replies: None if answered.done() else answered.set_result(replies))
+        self.send(packed, expected, lambda replies: None if answered.done() else answered.set_result(replies))
         replies = await answered
         if replies is None:
             raise WireError(self._reason)
+        return replies
+
+    async def ask(self, *commands: tuple[str | bytes | int, ...]) -> list[Any]:
+        """Send commands and wait for their replies. Raises WireError, also when a reply is an error."""
+        replies = await self.exchange(b"".join(pack(*command) for command in commands), len(commands))
         if error := next((reply for reply in replies if isinstance(reply, Exception)), None):
             raise WireError(str(error))
         return replies

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from common.identity import Identity
 from common.limits import Rule
+from common.usage import who
 
 Header = tuple[bytes, bytes]
 
@@ -15,9 +16,10 @@ class Caller:
     identity: Identity
     subject: str
     headers: tuple[Header, ...]
+    usage: bytes  # who this is in usage records
     rule: Rule | None = None
 
     @classmethod
     def of(cls, identity: Identity, rule: Rule | None = None) -> "Caller":
         headers = tuple((name.encode(), value.encode()) for name, value in identity.headers())
-        return cls(identity, identity.subject, headers, rule)
+        return cls(identity, identity.subject, headers, who(identity), rule)

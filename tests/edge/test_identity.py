@@ -21,11 +21,12 @@ import edge as edge_package
 from auth_service.app import create_app as create_auth
 from auth_service.settings import AuthSettings
 from auth_service.signing.keyring import KEYRING
-from common import api_keys
+from common import api_keys, usage
 from common.errors import ServiceUnavailable
 from common.http1 import Pool
 from common.metrics import METRICS
 from common.settings import load
+from common.valkey import connect
 from common.worker import Worker
 from core_service.app import create_app as create_core
 from core_service.settings import CoreSettings
@@ -320,6 +321,25 @@ async def test_deleted_account_is_out_at_once_and_its_rows_are_purged(edge: Edge
         while await connection.fetchval("SELECT count(*) FROM core.categories WHERE user_id = $1", user):
             await asyncio.sleep(0.05)
     await connection.close()
+
+
+async def test_every_call_of_a_known_caller_is_one_usage_record(edge: Edge, platform: Platform) -> None:
+    _, login = await sign_up(edge)  # anonymous calls: nobody's usage
+    bearer = f"Bearer {login['accessToken']}"
+    assert [await status_of(edge, bearer, "/api/v1/categories") for _ in range(3)] == [200] * 3
+    assert await status_of(edge, bearer, f"/api/v1/categories/{uuid4()}") == 404
+    assert await status_of(edge, "Bearer forged") == 401
+    client = connect(platform.environ["REDIS_URL"])
+    async with asyncio.timeout(5):
+        while not (entries := await client.xrange(usage.STREAM)):
+            await asyncio.sleep(0.05)
+    metrics = edge.runtime.metrics.registry
+    async with asyncio.timeout(5):
+        while metrics.get_sample_value("usage_records_total", {"outcome": "appended"}) != 4:
+            await asyncio.sleep(0.05)
+    await client.aclose()
+    read = usage.decode(entries[0][1][usage.FIELD])
+    assert (str(read.user), str(read.org)) == (login["user"]["id"], login["user"]["organizationId"])
 
 
 async def test_health_through_the_edge_names_the_culprit(edge: Edge, platform: Platform) -> None:
