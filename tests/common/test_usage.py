@@ -21,7 +21,7 @@ ids = st.uuids(allow_nil=False)
     microseconds=st.integers(0, 10**10),
     route=st.text("abc/{}é日", min_size=1),
 )
-def test_a_record_is_read_as_it_was_written(
+def test_a_record_is_read_as_it_was_written(  # noqa: PLR0917 - hypothesis gives them by name
     user: UUID | None, org: UUID, key: UUID | None, at_ms: int, status: int, microseconds: int, route: str
 ) -> None:
     who = usage.who(Identity(user=user, org=org, role="user", key=key))
@@ -33,5 +33,5 @@ def test_a_record_is_read_as_it_was_written(
 
 @pytest.mark.parametrize("record", [b"", b"x" * 59, bytes(60) + b"GET /", b"x" * 60 + b"GET", b"x" * 60 + b"\xff /"])
 def test_what_is_no_record_is_refused(record: bytes) -> None:
-    with pytest.raises(ValueError, match="record|decode"):
+    with pytest.raises(ValueError, match=r"record|decode"):
         usage.decode(record)
