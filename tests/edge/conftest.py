@@ -84,7 +84,12 @@ async def start_edge(tmp_path: Path) -> AsyncIterator[StartEdge]:
             await site.start()
             port = runner.addresses[0][1]
             client = await stack.enter_async_context(
-                ClientSession(f"http://127.0.0.1:{port}", cookie_jar=DummyCookieJar(), auto_decompress=False)
+                ClientSession(
+                    f"http://127.0.0.1:{port}",
+                    cookie_jar=DummyCookieJar(),
+                    auto_decompress=False,
+                    skip_auto_headers=["Accept-Encoding"],
+                )
             )
             return Edge(f"http://127.0.0.1:{port}", port, client, runtime)
 
