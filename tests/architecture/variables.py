@@ -16,6 +16,7 @@ CLASSES: tuple[type[Settings], ...] = (EdgeSettings, AuthSettings, CoreSettings)
 # Told by our own processes to their children, or by the service manager; nobody sets them by hand.
 BETWEEN_PROCESSES = frozenset(
     {
+        "BENCH_SETTING",
         "GATEHOUSE_CHANNEL_FD",
         "GATEHOUSE_LAME_DUCK_SECONDS",
         "GATEHOUSE_LISTEN_FDS",

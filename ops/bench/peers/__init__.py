@@ -13,6 +13,7 @@ from ops.bench.processes import Running
 
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    keep_trailing_newline=True,
     undefined=jinja2.StrictUndefined,
     autoescape=False,  # noqa: S701
 )

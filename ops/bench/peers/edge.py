@@ -53,7 +53,7 @@ def _var(setting: Setting) -> Path:
 PEER = Peer(
     name="edge",
     does="verifies the JWT (Ed25519) once and remembers it, exact limit in Valkey, request id, access log (JSON), "
-    "metrics, security headers",
+    "metrics, security headers, usage record",
     run=run,
     algorithm="EdDSA",
     is_exact=True,
