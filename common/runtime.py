@@ -14,13 +14,15 @@ class Runtime(Protocol):
     """A worker under the supervisor, or a stand-alone process.
 
     `retiring`: answer with `Connection: close`, a newer worker takes over. `draining`: the whole service is
-    going away, so readiness is false.
+    going away, so readiness is false. `index`: this worker's number among `count`, from 0.
     """
 
     @property
     def retiring(self) -> bool: ...
     @property
     def draining(self) -> bool: ...
+    @property
+    def index(self) -> int: ...
     @property
     def count(self) -> int: ...
     async def merged_metrics(self) -> list[Family]: ...

@@ -32,12 +32,15 @@ from edge.policies.hosts import Hosts
 from edge.policies.limiting import Limiting
 from edge.record import LimiterCollector, Recorder
 from edge.resolve import Resolver
+from edge.route_limits import LimitTable
 from edge.router import Router
 from edge.server import create_server
 from edge.settings import EdgeSettings
-from edge.table import read_table
-from edge.upstream.forward import Forwarding, Upstream
+from edge.table_files import TableFiles
+from edge.upstream.forward import Forwarding
+from edge.upstream.registry import Upstreams
 from edge.usage import UsageLog
+from edge.watch import TableWatch
 
 # The services whose health is the edge's own, where the table names them.
 _SERVICES = ("auth", "core")
@@ -46,13 +49,7 @@ _SERVICES = ("auth", "core")
 def read_settings(environ: Mapping[str, str] | None = None) -> tuple[EdgeSettings, Table]:
     """Raises SettingsError or TableError naming every fault."""
     loaded = settings.load(EdgeSettings, environ)
-    defaults = loaded.upstream_variables()
-    table = read_table(
-        loaded.edge_routes,
-        lambda name: settings.variable(name, environ) or defaults.get(name),
-        loaded.tables_beside,
-    )
-    return loaded, table
+    return loaded, TableFiles(loaded, environ).read()[0]
 
 
 def check() -> dict[str, Any]:
@@ -81,12 +78,15 @@ def check() -> dict[str, Any]:
 
 
 async def build(worker: Worker) -> dict[str, web.BaseRunner]:
-    loaded, table = read_settings()
+    loaded = settings.load(EdgeSettings)
     logs.configure("edge", loaded.log_level, access=loaded.access_log_format, file=loaded.log_file("edge"))
     metrics = HttpMetrics("edge")
     worker.snapshot = lambda: snapshot(metrics.registry)
     admin = web.AppRunner(create_admin(worker, metrics), access_log=None)
-    runners: dict[str, web.BaseRunner] = {"http": EdgeRunner(loaded, table, worker, metrics), "admin": admin}
+    runners: dict[str, web.BaseRunner] = {
+        "http": EdgeRunner(loaded, TableFiles(loaded), worker, metrics),
+        "admin": admin,
+    }
     if loaded.edge_admin_port is not None:
         runners["admin-port"] = admin
     return runners
@@ -107,13 +107,13 @@ class EdgeRunner(web.BaseRunner):
     def __init__(
         self,
         loaded: EdgeSettings,
-        table: Table,
+        files: TableFiles,
         runtime: Runtime,
         metrics: HttpMetrics,
         lines: logs.LineWriter = logs.STDOUT,
     ) -> None:
         super().__init__(shutdown_timeout=loaded.shutdown_seconds)
-        self._arguments = (loaded, table, runtime, metrics, lines)
+        self._arguments = (loaded, files, runtime, metrics, lines)
         self._resources = AsyncExitStack()
 
     async def shutdown(self) -> None:
@@ -129,14 +129,15 @@ class EdgeRunner(web.BaseRunner):
 
 @asynccontextmanager
 async def open_edge(
-    loaded: EdgeSettings, table: Table, runtime: Runtime, metrics: HttpMetrics, lines: logs.LineWriter
+    loaded: EdgeSettings, files: TableFiles, runtime: Runtime, metrics: HttpMetrics, lines: logs.LineWriter
 ) -> AsyncIterator[Handler]:
     """The whole edge of one worker."""
     async with AsyncExitStack() as resources:
         await resources.enter_async_context(error_tracking(loaded, "edge"))
-        upstreams = {name: Upstream.open(name, entry) for name, entry in table.upstreams.items()}
-        for upstream in upstreams.values():
-            resources.push_async_callback(upstream.close)
+        watch = TableWatch(files, speaks=runtime.index == 0)
+        table = watch.first()
+        upstreams = Upstreams(table.upstreams)
+        resources.push_async_callback(upstreams.close)
 
         redis = connect(loaded.redis_url) if loaded.redis_url else None
         if redis is not None:
@@ -170,19 +171,36 @@ async def open_edge(
 
         cors = Cors(loaded.allowed_origins)
         limiting = Limiting(limiter, loaded.limit_table.enforced(["general"]))
-        services = {name: upstreams[name].pools[0] for name in _SERVICES if name in upstreams}
-        yield Handler(
+        router = _router(table, loaded.limit_table, loaded)
+        handler = Handler(
             resolver=Resolver(ClientAddresses(loaded.proxies)),
-            hosts=Hosts(loaded.hosts),
-            router=Router(table, loaded.limit_table, loaded.edge_body_bytes_max, compresses=loaded.compression),
+            hosts=Hosts(loaded.hosts, router.hosts),
+            router=router,
             cors=cors,
             authentication=Authentication(tokens, keys, limiting),
             limiting=limiting,
             forwarding=Forwarding(upstreams),
             answers=Answers(cors, runtime),
-            health=EdgeHealth(services, limiter, runtime),
+            health=EdgeHealth(lambda: _services(upstreams), limiter, runtime),
             recorder=Recorder(metrics, lines, logs.AccessLines(loaded.access_log_format), usage),
         )
+
+        def adopt(table: Table, limits: LimitTable) -> None:
+            router = _router(table, limits, loaded)
+            upstreams.adopt(table.upstreams)
+            handler.adopt(Hosts(loaded.hosts, router.hosts), router)
+
+        if loaded.edge_watch_seconds:
+            _run(resources, watch.follow(adopt, loaded.edge_watch_seconds))
+        yield handler
+
+
+def _router(table: Table, limits: LimitTable, loaded: EdgeSettings) -> Router:
+    return Router(table, limits, loaded.edge_body_bytes_max, compresses=loaded.compression)
+
+
+def _services(upstreams: Upstreams) -> dict[str, Pool]:
+    return {name: upstreams[name].pools[0] for name in _SERVICES if name in upstreams}
 
 
 def _auth_client(loaded: EdgeSettings, resources: AsyncExitStack, *, connections_max: int) -> AuthClient:

@@ -52,6 +52,11 @@ class Handler:
         self._health = health
         self._recorder = recorder
 
+    def adopt(self, hosts: Hosts, router: Router) -> None:
+        """Another table from the next request on; those that have their route keep it."""
+        self._hosts = hosts
+        self._router = router
+
     async def __call__(self, request: web.BaseRequest) -> Answered:
         exchange = self._resolver.exchange(request)
         exchange.keep_alive = request.keep_alive

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from common import json
@@ -20,7 +20,7 @@ _SEVERITY = {"healthy": 0, "unhealthy": 1}
 class EdgeHealth:
     """Asks each service at most once a second, however often it is asked itself."""
 
-    def __init__(self, services: Mapping[str, Pool], limiter: Limiter, runtime: Runtime) -> None:
+    def __init__(self, services: Callable[[], Mapping[str, Pool]], limiter: Limiter, runtime: Runtime) -> None:
         self._services = services
         self._limiter = limiter
         self._runtime = runtime
@@ -47,9 +47,10 @@ class EdgeHealth:
             return self._last
 
     async def _gather(self) -> Readiness:
-        answers = await asyncio.gather(*(self._ask(pool) for pool in self._services.values()))
+        services = self._services()
+        answers = await asyncio.gather(*map(self._ask, services.values()))
         checks: dict[str, str] = {}
-        for name, answer in zip(self._services, answers, strict=True):
+        for name, answer in zip(services, answers, strict=True):
             checks[name] = "unhealthy" if answer is None else "healthy"
             # A dependency that one service cannot reach is worth naming even when another can.
             for dependency, state in (answer or {}).get("checks", {}).items():

@@ -60,6 +60,11 @@ class Router:
             routes.sort(key=_specificity)
         self._depth = max((path.count("/") for path in self._by_path), default=0)
 
+    @property
+    def hosts(self) -> set[str]:
+        """Every host that a route names, wildcards too."""
+        return {host for routes in self._by_path.values() for route in routes for host in route.hosts}
+
     def find(self, host: str, path: str, method: str) -> Route:
         """`path` is a normal path without query. Raises NotFound or MethodNotAllowed."""
         prefix = "/".join(path.split("/", self._depth + 1)[: self._depth + 1])

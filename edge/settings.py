@@ -22,6 +22,7 @@ class EdgeSettings(Settings):
     edge_admin_port: int | None = Field(None, ge=1, le=65535)
     edge_workers: int = Field(1, ge=1, le=256)
     edge_routes: Path = Path(__file__).parent / "routes.toml"
+    edge_watch_seconds: float = Field(1, ge=0, le=60)
     edge_body_bytes_max: int = Field(1024 * 1024, ge=0)
     compression: bool = True
     bench_upstream: str = ""

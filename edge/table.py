@@ -125,6 +125,11 @@ def _files(path: Path, also: Sequence[Path], lookup: Lookup, faults: list[Fault]
         yield _File(other, lookup, faults)
 
 
+def include_patterns(path: Path) -> list[str]:
+    """What the table at `path` includes; nothing while it cannot be read."""
+    return _File(path, lambda _name: None, []).include
+
+
 def _resolve(value: Any, lookup: Lookup, where: tuple[str | int, ...], missing: list[Any]) -> Any:
     if isinstance(value, dict):
         return {key: _resolve(inner, lookup, (*where, key), missing) for key, inner in value.items()}

@@ -1,7 +1,7 @@
 """Which hosts are served here."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from common.errors import BadRequest, MisdirectedRequest
 from edge.router import host_matches
@@ -11,9 +11,10 @@ _HOST = re.compile(r"([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?")
 
 
 class Hosts:
-    """With no names configured every host is served (development)."""
+    """With no `domains` configured every host is served (development); else those, and the hosts that routes name."""
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, domains: Sequence[str], of_routes: Iterable[str] = ()) -> None:
+        names = {*domains, *of_routes} if domains else set()
         self._exact = frozenset(name for name in names if not name.startswith("*."))
         self._wildcards = tuple(name for name in names if name.startswith("*."))
 

@@ -14,7 +14,7 @@ from common.logs import LineWriter
 from common.metrics import HttpMetrics, snapshot
 from edge.app import EdgeRunner
 from edge.settings import EdgeSettings
-from edge.table import read_table
+from edge.table_files import TableFiles
 
 KEYS = {"AUTH_SERVICE_KEY": "a" * 40, "CORE_SERVICE_KEY": "c" * 40}
 
@@ -23,6 +23,7 @@ KEYS = {"AUTH_SERVICE_KEY": "a" * 40, "CORE_SERVICE_KEY": "c" * 40}
 class Runtime:
     """A stand-alone process of `count` workers, which tests may retire."""
 
+    index: int = 0
     count: int = 1
     retiring: bool = False
     draining: bool = False
@@ -71,13 +72,13 @@ async def start_edge(tmp_path: Path) -> AsyncIterator[StartEdge]:
                 "GATEHOUSE_VAR": str(tmp_path),
                 "EDGE_ROUTES": str(table),
                 "SHUTDOWN_SECONDS": "1",
+                "EDGE_WATCH_SECONDS": "0.1",
                 **KEYS,
                 **environ,
             }
             loaded = settings.load(EdgeSettings, variables)
             runtime = runtime or Runtime()
-            read = read_table(table, lambda name: variables.get(name) or loaded.upstream_variables().get(name))
-            runner = EdgeRunner(loaded, read, runtime, runtime.metrics, lines)
+            runner = EdgeRunner(loaded, TableFiles(loaded, variables), runtime, runtime.metrics, lines)
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
             site = web.TCPSite(runner, "127.0.0.1", 0)

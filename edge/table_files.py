@@ -1,0 +1,102 @@
+"""The route table and the tiers' limits as they lie on the disk: read whole, seen to change, kept as last in force."""
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from glob import glob
+from pathlib import Path
+
+import pydantic
+import structlog
+
+from common import settings
+from edge.entries import Table
+from edge.route_limits import LimitTable
+from edge.settings import EdgeSettings
+from edge.table import TableError, include_patterns, read_table
+from edge.tiers import read_tiers
+
+log = structlog.get_logger()
+# Path, modification time in nanoseconds, size and inode of each file; None for one that is not there.
+Stamp = tuple[tuple[str, tuple[int, int, int] | None], ...]
+
+
+class TableFiles:
+    """`environ` is where `env:NAME` is looked up; the process's own when None."""
+
+    def __init__(self, loaded: EdgeSettings, environ: Mapping[str, str] | None = None) -> None:
+        self._loaded = loaded
+        self._path = loaded.edge_routes
+        self._kept = loaded.gatehouse_var / "run" / "edge-table.json"
+        self._defaults = loaded.upstream_variables()
+        self._environ = environ
+        self._root: tuple[int, int, int] | None = None
+        self._patterns: list[str] = []
+
+    def read(self) -> tuple[Table, LimitTable]:
+        """Raises TableError naming every fault."""
+        faults = []
+        try:
+            table = self._read_table()
+        except TableError as error:
+            faults.append(str(error))
+        try:
+            tiers = read_tiers(self._loaded.edge_limits, self._loaded.limits)
+        except TableError as error:
+            faults.append(str(error))
+        if faults:
+            raise TableError("\n".join(faults))
+        return table, LimitTable(self._loaded.limits, tiers, self._loaded.limit_shadow)
+
+    def read_or_kept(self) -> Table:
+        """The table, or the one last in force where the files are faulty by now.
+
+        A table is checked before workers are started. One that replaces a dead worker later must not stay away because
+        somebody is in the middle of editing a file. Raises TableError when nothing is kept.
+        """
+        try:
+            return self._read_table()
+        except TableError as error:
+            try:
+                table = Table.model_validate_json(self._kept.read_bytes())
+            except (OSError, pydantic.ValidationError):
+                raise error from None
+            log.warning("table_refused", faults=str(error).splitlines(), in_force="the one before")
+            return table
+
+    def keep(self, table: Table) -> None:
+        """`table` is in force now. It holds secrets, so nobody else may read it."""
+        try:
+            self._kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor, name = tempfile.mkstemp(dir=self._kept.parent, prefix=".edge-table-")
+            with os.fdopen(descriptor, "w") as file:
+                file.write(table.model_dump_json())
+            Path(name).replace(self._kept)
+        except OSError as error:
+            log.warning("table_not_kept", reason=str(error))
+
+    def stamp(self) -> Stamp:
+        """Equal to the one before as long as no file was changed, added or removed."""
+        root = _facts(self._path)
+        if root != self._root:
+            self._root, self._patterns = root, include_patterns(self._path)
+        return tuple((str(file), _facts(file)) for file in self._files())
+
+    def _read_table(self) -> Table:
+        return read_table(self._path, self._lookup, self._loaded.tables_beside)
+
+    def _files(self) -> Iterator[Path]:
+        yield from (self._path, self._loaded.edge_limits, *self._loaded.tables_beside)
+        for pattern in self._patterns:
+            yield from (self._path.parent / name for name in glob(pattern, root_dir=self._path.parent))  # noqa: PTH207
+
+    def _lookup(self, name: str) -> str | None:
+        return settings.variable(name, self._environ) or self._defaults.get(name)
+
+
+def _facts(file: Path) -> tuple[int, int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
