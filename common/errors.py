@@ -40,6 +40,13 @@ class Forbidden(ApiError):
     status, error, default = 403, "Forbidden", "You do not have permission to do this"
 
 
+class Banned(ApiError):
+    status, error, default = 403, "Banned", "Too many failed attempts from your address, please try again later"
+
+    def __init__(self, retry_after_seconds: int) -> None:
+        super().__init__(headers={"Retry-After": str(max(1, retry_after_seconds))})
+
+
 class NotFound(ApiError):
     status, error, default = 404, "NotFound", "Resource not found"
 

@@ -17,6 +17,8 @@ from common.metrics import METRICS, HttpMetrics, snapshot
 from common.runtime import RUNTIME, Runtime
 from common.worker import Worker
 from edge.answer import Answers
+from edge.bans.admin import BanAdmin
+from edge.bans.ban_list import BanList
 from edge.entries import Table
 from edge.handler import Handler
 from edge.health import EdgeHealth
@@ -26,11 +28,12 @@ from edge.identity.keys import Keys
 from edge.identity.revocations import Revocations
 from edge.identity.tokens import Tokens
 from edge.policies.authentication import Authentication
+from edge.policies.bans import Bans, failure_rule
 from edge.policies.client_address import ClientAddresses
 from edge.policies.cors import Cors
 from edge.policies.hosts import Hosts
 from edge.policies.limiting import Limiting
-from edge.record import LimiterCollector, Recorder
+from edge.record import BanCollector, LimiterCollector, Recorder
 from edge.resolve import Resolver
 from edge.route_limits import LimitTable
 from edge.router import Router
@@ -82,9 +85,12 @@ async def build(worker: Worker) -> dict[str, web.BaseRunner]:
     logs.configure("edge", loaded.log_level, access=loaded.access_log_format, file=loaded.log_file("edge"))
     metrics = HttpMetrics("edge")
     worker.snapshot = lambda: snapshot(metrics.registry)
-    admin = web.AppRunner(create_admin(worker, metrics), access_log=None)
+    banned = BanList()
+    app = create_admin(worker, metrics)
+    app.add_routes(ban_admin(loaded, banned).routes())
+    admin = web.AppRunner(app, access_log=None)
     runners: dict[str, web.BaseRunner] = {
-        "http": EdgeRunner(loaded, TableFiles(loaded), worker, metrics),
+        "http": EdgeRunner(loaded, TableFiles(loaded), worker, metrics, banned=banned),
         "admin": admin,
     }
     if loaded.edge_admin_port is not None:
@@ -101,6 +107,15 @@ def create_admin(runtime: Runtime, metrics: HttpMetrics) -> web.Application:
     return app
 
 
+def ban_admin(loaded: EdgeSettings, banned: BanList) -> BanAdmin:
+    return BanAdmin(
+        banned,
+        is_trusted=ClientAddresses(loaded.proxies).is_trusted,
+        seconds=loaded.ban_seconds,
+        rules=(failure_rule(loaded.ban_within_seconds), loaded.limits["auth"]),
+    )
+
+
 class EdgeRunner(web.BaseRunner):
     """Serves the edge; its resources live exactly as long as its connections."""
 
@@ -111,16 +126,19 @@ class EdgeRunner(web.BaseRunner):
         runtime: Runtime,
         metrics: HttpMetrics,
         lines: logs.LineWriter = logs.STDOUT,
+        *,
+        banned: BanList | None = None,
     ) -> None:
         super().__init__(shutdown_timeout=loaded.shutdown_seconds)
         self._arguments = (loaded, files, runtime, metrics, lines)
+        self._banned = banned or BanList()
         self._resources = AsyncExitStack()
 
     async def shutdown(self) -> None:
         return None
 
     async def _make_server(self) -> web.Server:
-        handler = await self._resources.enter_async_context(open_edge(*self._arguments))
+        handler = await self._resources.enter_async_context(open_edge(*self._arguments, banned=self._banned))
         return create_server(handler)
 
     async def _cleanup_server(self) -> None:
@@ -129,7 +147,13 @@ class EdgeRunner(web.BaseRunner):
 
 @asynccontextmanager
 async def open_edge(
-    loaded: EdgeSettings, files: TableFiles, runtime: Runtime, metrics: HttpMetrics, lines: logs.LineWriter
+    loaded: EdgeSettings,
+    files: TableFiles,
+    runtime: Runtime,
+    metrics: HttpMetrics,
+    lines: logs.LineWriter,
+    *,
+    banned: BanList,
 ) -> AsyncIterator[Handler]:
     """The whole edge of one worker."""
     async with AsyncExitStack() as resources:
@@ -169,11 +193,29 @@ async def open_edge(
         if redis is not None:
             _run(resources, revocations.listen(redis))
 
+        banned.attach(limiter)
+        await banned.read()  # before we are ready: a new worker lets nobody in whom the old one refused
+        _run(resources, banned.follow())
+        addresses = ClientAddresses(loaded.proxies)
+        bans = Bans(
+            banned,
+            limiter,
+            is_trusted=addresses.is_trusted,
+            failures=loaded.ban_failures,
+            within_seconds=loaded.ban_within_seconds,
+            seconds=loaded.ban_seconds,
+        )
+
+        ban_collector = BanCollector(bans)
+        metrics.registry.register(ban_collector)
+        resources.callback(metrics.registry.unregister, ban_collector)
+
         cors = Cors(loaded.allowed_origins)
         limiting = Limiting(limiter, loaded.limit_table.enforced(["general"]))
         router = _router(table, loaded.limit_table, loaded)
         handler = Handler(
-            resolver=Resolver(ClientAddresses(loaded.proxies)),
+            resolver=Resolver(addresses),
+            bans=bans,
             hosts=Hosts(loaded.hosts, router.hosts),
             router=router,
             cors=cors,

@@ -113,6 +113,7 @@ class RouteEntry(Entry):
     permission: str | None = None
     allow: Networks = []
     deny: Networks = []
+    counts_for_ban: bool = False
     strip_prefix: bool = False
     rewrite: str | None = None
     body_max: Size | None = None

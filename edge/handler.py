@@ -12,6 +12,7 @@ from edge.answer import Answered, Answers, ClientGone
 from edge.exchange import Exchange
 from edge.health import PATHS, EdgeHealth
 from edge.policies.authentication import Authentication
+from edge.policies.bans import Bans
 from edge.policies.compression import compressed
 from edge.policies.cors import Cors
 from edge.policies.hosts import Hosts
@@ -31,6 +32,7 @@ class Handler:
         self,
         *,
         resolver: Resolver,
+        bans: Bans,
         hosts: Hosts,
         router: Router,
         cors: Cors,
@@ -42,6 +44,7 @@ class Handler:
         recorder: Recorder,
     ) -> None:
         self._resolver = resolver
+        self._bans = bans
         self._hosts = hosts
         self._router = router
         self._cors = cors
@@ -106,6 +109,8 @@ class Handler:
         return Answered(status=exchange.status, keep_alive=False)
 
     async def _serve(self, exchange: Exchange) -> None:
+        if self._bans.anybody:
+            self._bans.require_not_banned(exchange)
         self._resolver.require_well_formed(exchange)
         self._hosts.require_served(exchange.host)
         if self._cors.is_preflight(exchange):
@@ -126,6 +131,8 @@ class Handler:
         try:
             if route.compresses:
                 response = await compressed(exchange, response)
+            if route.counts_for_ban:
+                await self._bans.count(exchange, response.status)
             await self._answers.relay(exchange, response)
         finally:
             response.close()
@@ -136,6 +143,8 @@ class Handler:
         if not exchange.must_answer:
             self._cut(exchange)
             return
+        if exchange.route is not None and exchange.route.counts_for_ban:
+            await self._bans.count(exchange, error.status)
         with suppress(ClientGone):
             await self._answers.error(exchange, error)
 

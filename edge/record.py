@@ -14,6 +14,7 @@ from common.limits import Limiter
 from common.logs import AccessLines, LineWriter
 from common.metrics import HttpMetrics
 from edge.exchange import Exchange
+from edge.policies.bans import Bans
 from edge.usage import UsageLog
 
 log = structlog.get_logger()
@@ -106,3 +107,14 @@ class LimiterCollector(Collector):
         yield decisions
         degraded = float(self._limiter.degraded)
         yield GaugeMetricFamily("limit_store_down", "Workers whose limits are approximate.", value=degraded)
+
+
+class BanCollector(Collector):
+    """What this process banned and refused; how many are banned at all, the admin socket's /bans says."""
+
+    def __init__(self, bans: Bans) -> None:
+        self._bans = bans
+
+    def collect(self) -> Iterator[Metric]:
+        yield CounterMetricFamily("bans", "Addresses banned.", value=self._bans.banned_count)
+        yield CounterMetricFamily("banned_requests", "Requests of banned addresses.", value=self._bans.refused_count)

@@ -26,6 +26,7 @@ class Route:
     limits: RouteLimits
     watched: RouteLimits | None
     access: AccessList | None
+    counts_for_ban: bool
     hosts: tuple[str, ...]
     methods: frozenset[str]
     permission: str | None
@@ -99,6 +100,7 @@ def _compile(entry: RouteEntry, limits: LimitTable, body_bytes_max: int, compres
         limits=limits.enforced(entry.limits),
         watched=limits.watched(entry.limits),
         access=access_list(entry.allow, entry.deny),
+        counts_for_ban=entry.counts_for_ban,
         hosts=tuple(host.lower() for host in entry.hosts),
         methods=frozenset(entry.methods),
         permission=entry.permission,

@@ -57,6 +57,10 @@ class EdgeSettings(Settings):
     edge_limits: Path = Path(__file__).parent / "limits.toml"
     limit_shadow: CommaList = ()
 
+    ban_failures: int = Field(10, ge=0, le=1000)
+    ban_within_seconds: int = Field(600, ge=1)
+    ban_seconds: int = Field(3600, ge=1)
+
     def faults(self) -> list[str]:
         return [*self._value_faults(), *(self._production_faults() if self.is_production else [])]
 

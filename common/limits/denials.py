@@ -57,6 +57,11 @@ class Denials:
         if len(self._kept) > self._entries_max:
             self._kept.popitem(last=False)
 
+    def forget(self, key: str) -> None:
+        """Drop the refusals by one list, whatever their cost."""
+        for kept in [kept for kept in self._kept if kept[0] == key]:
+            del self._kept[kept]
+
     def find(self, key: str, rule: Rule, now: float) -> Denial | None:
         """The refusal that still holds for this rule, if any."""
         denial = self._kept.get((key, rule.cost))

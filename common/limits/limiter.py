@@ -5,6 +5,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from redis.asyncio import Redis
@@ -14,6 +15,9 @@ from common.limits.denials import Denials
 from common.limits.memory import MemoryLists
 from common.limits.rules import MICROSECONDS, Decision, Rule, answers, decide
 from common.limits.store import Store, list_keys, script_call
+from common.limits.wire import pack
+
+_FORGET = b"redis.call('DEL', unpack(KEYS)) return {}"
 
 
 @dataclass(slots=True)
@@ -105,6 +109,27 @@ class Limiter:
         else:
             self._ask(keys, rules).add_done_callback(lambda decision: tell(decision.result()))
 
+    async def run(self, script: bytes, keys: Sequence[str], arguments: Sequence[str | bytes | int]) -> list[Any] | None:
+        """The list that another script answers, run where the limits are; None when the store is away.
+
+        All keys share one hash tag, as in a check. A script that fails counts as a store that is away.
+        """
+        if self._store is None or self._store.is_down:
+            return None
+        call = _Script(
+            asyncio.get_running_loop().create_future(), keys, pack("EVAL", script, len(keys), *keys, *arguments)
+        )
+        self._store.submit([call])
+        return await call.reply
+
+    async def forget(self, subject: str, rules: Sequence[Rule]) -> None:
+        """Count from nothing for `subject`. Other processes may remember a refusal for a minute at most."""
+        keys = list_keys(subject, rules)
+        for key in keys:
+            self._memory.forget(key)
+            self._denials.forget(key)
+        await self.run(_FORGET, keys, ())
+
     def _find_loop(self) -> asyncio.AbstractEventLoop:
         # Once: before Python 3.12 it costs a system call.
         self._loop = asyncio.get_running_loop()
@@ -148,7 +173,7 @@ class Limiter:
 
     def _check_memory(self, keys: Sequence[str], rules: Sequence[Rule]) -> Decision:
         """The same rules in this worker alone, with its part of each limit."""
-        limits = [max(1, rule.limit // self._processes) for rule in rules]
+        limits = [max(1, rule.limit // self._processes) if rule.is_divided else rule.limit for rule in rules]
         checks = [
             (key, limit, rule.window, min(rule.cost, limit))
             for key, rule, limit in zip(keys, rules, limits, strict=True)
@@ -178,6 +203,21 @@ class Limiter:
                 if answer.wait:
                     self._denials.remember(key, rule, answer, clock=reply[1], sent=sent, received=received)
         return decision
+
+
+class _Script:
+    """Another script on its way to the store."""
+
+    __slots__ = ("keys", "packed", "reply")
+
+    def __init__(self, reply: "asyncio.Future[list[Any] | None]", keys: Sequence[str], packed: bytes) -> None:
+        self.keys = keys
+        self.packed = packed
+        self.reply = reply
+
+    def settle(self, reply: list[Any] | None, _sent: float) -> None:
+        if not self.reply.done():
+            self.reply.set_result(reply)
 
 
 class _Call:

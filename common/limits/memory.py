@@ -28,6 +28,10 @@ class MemoryLists:
         """Forget everything."""
         self._lists.clear()
 
+    def forget(self, key: str) -> None:
+        """Empty one list."""
+        self._lists.pop(key, None)
+
     def check(self, checks: Sequence[Check], clock: int) -> list[int]:
         """Admit or refuse one call at `clock`: `[admitted, clock, used, leaves, wait, ...]` as in script.lua."""
         lists = [self._current(key, window, clock) for key, _, window, _ in checks]

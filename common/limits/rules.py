@@ -18,6 +18,7 @@ class CostTooLargeError(ValueError):
 class Rule:
     """At most `limit` units of cost in any window of `window_seconds`, for each subject.
 
+    `is_divided`: while the store is away each process enforces its part of the limit, not the whole.
     `scope` sets apart rules of one name under one subject, such as the own limits of a user's API keys (the key's id).
     Raises ValueError for values that make no rule, CostTooLargeError for a cost above the limit.
     """
@@ -27,6 +28,7 @@ class Rule:
     window_seconds: float
     cost: int = 1
     scope: str = ""
+    is_divided: bool = True
     window: int = field(init=False, repr=False, compare=False)  # microseconds
     suffix: str = field(init=False, repr=False, compare=False)  # of its keys in the store
     arguments: tuple[bytes, bytes, bytes] = field(init=False, repr=False, compare=False)  # for the script

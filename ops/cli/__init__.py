@@ -17,6 +17,7 @@ _COMMANDS = {
     "doctor": "Check this machine and this stack, and say what to do.",
     "resources": "Show how much room, memory and processor time the stack takes.",
     "access": "Show who has access and who tried to: the monthly review.",
+    "ban": "Show, add and lift bans of addresses.",
     "probe": "Ask for health once as a client does, keep a record, and alert on a change.",
     "alert": "Try the alert hook, or tell it something.",
     "upgrade": "Go to another release without losing a request, or back.",

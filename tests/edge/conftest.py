@@ -13,6 +13,7 @@ from common import settings
 from common.logs import LineWriter
 from common.metrics import HttpMetrics, snapshot
 from edge.app import EdgeRunner
+from edge.bans.ban_list import BanList
 from edge.settings import EdgeSettings
 from edge.table_files import TableFiles
 
@@ -63,7 +64,9 @@ async def start_edge(tmp_path: Path) -> AsyncIterator[StartEdge]:
         stack.callback(lines.flush)
         count = 0
 
-        async def start(routes: str, runtime: Runtime | None = None, **environ: str) -> Edge:
+        async def start(
+            routes: str, runtime: Runtime | None = None, banned: BanList | None = None, **environ: str
+        ) -> Edge:
             nonlocal count
             count += 1
             table = tmp_path / f"routes{count}.toml"
@@ -78,7 +81,8 @@ async def start_edge(tmp_path: Path) -> AsyncIterator[StartEdge]:
             }
             loaded = settings.load(EdgeSettings, variables)
             runtime = runtime or Runtime()
-            runner = EdgeRunner(loaded, TableFiles(loaded, variables), runtime, runtime.metrics, lines)
+            files = TableFiles(loaded, variables)
+            runner = EdgeRunner(loaded, files, runtime, runtime.metrics, lines, banned=banned)
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
             site = web.TCPSite(runner, "127.0.0.1", 0)
