@@ -6,6 +6,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from aiohttp import web
+from prometheus_client.registry import Collector
+from redis.asyncio import Redis
 
 from common import logs, settings
 from common.background import stop
@@ -166,17 +168,10 @@ async def open_edge(
         redis = connect(loaded.redis_url) if loaded.redis_url else None
         if redis is not None:
             resources.push_async_callback(redis.aclose)
-        limiter = Limiter(redis, processes=runtime.count)
-        resources.push_async_callback(limiter.close)
-        await limiter.open()
-        collector = LimiterCollector(limiter)
-        metrics.registry.register(collector)
-        resources.callback(metrics.registry.unregister, collector)
-
+        limiter = await _open_limiter(redis, runtime, metrics, resources)
         usage = None if redis is None else UsageLog(redis)
         if usage is not None:
-            metrics.registry.register(usage)
-            resources.callback(metrics.registry.unregister, usage)
+            _collect(resources, metrics, usage)
             resources.push_async_callback(usage.close)
             _run(resources, usage.follow())
 
@@ -193,22 +188,12 @@ async def open_edge(
         if redis is not None:
             _run(resources, revocations.listen(redis))
 
+        addresses = ClientAddresses(loaded.proxies)
+        bans = _bans(loaded, banned, limiter, addresses)
+        _collect(resources, metrics, BanCollector(bans))
         banned.attach(limiter)
         await banned.read()  # before we are ready: a new worker lets nobody in whom the old one refused
         _run(resources, banned.follow())
-        addresses = ClientAddresses(loaded.proxies)
-        bans = Bans(
-            banned,
-            limiter,
-            is_trusted=addresses.is_trusted,
-            failures=loaded.ban_failures,
-            within_seconds=loaded.ban_within_seconds,
-            seconds=loaded.ban_seconds,
-        )
-
-        ban_collector = BanCollector(bans)
-        metrics.registry.register(ban_collector)
-        resources.callback(metrics.registry.unregister, ban_collector)
 
         cors = Cors(loaded.allowed_origins)
         limiting = Limiting(limiter, loaded.limit_table.enforced(["general"]))
@@ -237,6 +222,27 @@ async def open_edge(
         yield handler
 
 
+async def _open_limiter(
+    redis: Redis | None, runtime: Runtime, metrics: HttpMetrics, resources: AsyncExitStack
+) -> Limiter:
+    limiter = Limiter(redis, processes=runtime.count)
+    resources.push_async_callback(limiter.close)
+    await limiter.open()
+    _collect(resources, metrics, LimiterCollector(limiter))
+    return limiter
+
+
+def _bans(loaded: EdgeSettings, banned: BanList, limiter: Limiter, addresses: ClientAddresses) -> Bans:
+    return Bans(
+        banned,
+        limiter,
+        is_trusted=addresses.is_trusted,
+        failures=loaded.ban_failures,
+        within_seconds=loaded.ban_within_seconds,
+        seconds=loaded.ban_seconds,
+    )
+
+
 def _router(table: Table, limits: LimitTable, loaded: EdgeSettings) -> Router:
     return Router(table, limits, loaded.edge_body_bytes_max, compresses=loaded.compression)
 
@@ -249,6 +255,12 @@ def _auth_client(loaded: EdgeSettings, resources: AsyncExitStack, *, connections
     pool = Pool(loaded.upstream_variables()["AUTH_URL"], connections_max=connections_max)
     resources.push_async_callback(pool.close)
     return AuthClient(pool, loaded.auth_service_key)
+
+
+def _collect(resources: AsyncExitStack, metrics: HttpMetrics, collector: Collector) -> None:
+    """Metrics that end with the resources."""
+    metrics.registry.register(collector)
+    resources.callback(metrics.registry.unregister, collector)
 
 
 def _run(resources: AsyncExitStack, loop: Coroutine[Any, Any, None]) -> None:
