@@ -9,7 +9,7 @@ import sys
 from typing import cast
 
 BODY = b'{"items":[' + b",".join(b'{"id":%d,"name":"constant"}' % number for number in range(14)) + b"]}"
-SIZES = {"/bench": len(BODY), "/bench/10k": 10 * 1024, "/bench/100k": 100 * 1024}
+SIZES = {"/bench": len(BODY), "/bench/10k": 10 * 1024, "/bench/100k": 100 * 1024, "/upload": len(BODY)}
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 _ANSWERS = {path.encode(): _HEAD % size + (BODY * (size // len(BODY) + 1))[:size] for path, size in SIZES.items()}
 _NOTHING = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"

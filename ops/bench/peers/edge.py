@@ -1,6 +1,7 @@
 """The edge as it ships, with BENCH_UPSTREAM."""
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from ops.bench.processes import Running, free_ports, running
 
 # What a shell may have set, and what must not reach an edge that is measured.
 _KEPT = ("PATH", "HOME", "LANG", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "PYTHONPATH")
+
+_ROUTES = Path(__file__).with_name("edge_routes.toml")
 
 
 @contextmanager
@@ -41,7 +44,13 @@ def _settings(setting: Setting, issuer_port: int) -> dict[str, str]:
         "REDIS_URL": setting.redis_url,
         "LIMIT_GENERAL": f"{setting.limit}/{setting.window_seconds}",
         "BENCH_UPSTREAM": f"http://127.0.0.1:{setting.upstream_port}",
+        "EDGE_ROUTES": str(_routes(setting)),
     }
+
+
+def _routes(setting: Setting) -> Path:
+    """The table of the bench; a case puts further files into `more` beside it."""
+    return Path(shutil.copy(_ROUTES, setting.folder / "routes.toml"))
 
 
 def _var(setting: Setting) -> Path:
