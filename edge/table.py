@@ -21,15 +21,15 @@ Lookup = Callable[[str], str | None]
 AnyEntry = TypeVar("AnyEntry", bound=Entry)
 
 
-def read_table(path: Path, lookup: Lookup, also: Sequence[Path] = ()) -> Table:
-    """The table at `path` with its includes and the files in `also`; `env:NAME` becomes `lookup("NAME")`.
+def read_table(path: Path, lookup: Lookup, also: Sequence[Path] = (), without: Path | None = None) -> Table:
+    """The table at `path` with its includes but `without`, and the files in `also`; `env:NAME` is `lookup("NAME")`.
 
     Raises TableError naming every fault of every file.
     """
     faults: list[Fault] = []
     upstreams: dict[str, UpstreamEntry | None] = {}
     routes: list[tuple[RouteEntry, Place]] = []
-    for file in _files(path, also, lookup, faults):
+    for file in _files(path, also, without, lookup, faults):
         for name, upstream in file.upstreams:
             if name in upstreams:
                 faults.append((file.at("upstream", name), f"upstream {name!r} is defined twice"))
@@ -115,12 +115,15 @@ class _File:
             return None
 
 
-def _files(path: Path, also: Sequence[Path], lookup: Lookup, faults: list[Fault]) -> Iterator[_File]:
+def _files(
+    path: Path, also: Sequence[Path], without: Path | None, lookup: Lookup, faults: list[Fault]
+) -> Iterator[_File]:
     file = _File(path, lookup, faults)
     yield file
     for pattern in file.include:
         for included in sorted(glob(pattern, root_dir=path.parent)):  # noqa: PTH207 - takes absolute patterns too
-            yield _File(path.parent / included, lookup, faults)
+            if path.parent / included != without:
+                yield _File(path.parent / included, lookup, faults)
     for other in also:
         yield _File(other, lookup, faults)
 

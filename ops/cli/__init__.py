@@ -12,6 +12,8 @@ _COMMANDS = {
     "up": "Start the whole stack and show how to use it.",
     "down": "Stop the stack and wait until nothing of it runs.",
     "restart": "Replace the workers of all services, or of one, without losing a request.",
+    "reload": "Bring changed settings and route tables into effect, everywhere or nowhere.",
+    "route": "List what goes where; add or remove a service of yours.",
     "status": "Show what runs, since when, and whether it is ready.",
     "logs": "Show the logs of all parts, in the order of time.",
     "doctor": "Check this machine and this stack, and say what to do.",

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any
 
 from common import settings
@@ -64,7 +64,7 @@ class Controller:
                 "status": self._status,
                 "stop": self._stop_asked,
                 "restart": self._restart,
-                "reload": self._restart,
+                "reload": self._reload_asked,
                 "pause": self._pause_asked,
                 "resume": self._pause.end,
             },
@@ -120,7 +120,7 @@ class Controller:
             await asyncio.to_thread(service.end_leftover, _LEFTOVER_SECONDS)
         answer = await preparing.check()
         if faults := {**self._configuration.faults, **answer["faults"], **self._configuration.faults}:
-            raise StackError("\n".join(f"{name}: {text}" if text else name for name, text in faults.items()))
+            raise StackError(_sentences(faults))
         self._plans = {name: parse(json.dumps(plan).encode()) for name, plan in answer["plans"].items()}
         _probe_ports(self._plans)
 
@@ -277,6 +277,15 @@ class Controller:
         self._stopping.set()
         return {"pid": os.getpid()}
 
+    async def _reload_asked(self, service: str | None = None) -> dict[str, Any]:
+        """A fault in the settings of one service must not leave the others with new ones."""
+        if service is None:
+            async with preparation(self.place, self._backends.environ()) as preparing:
+                answer = await preparing.check()
+            if faults := answer["faults"]:
+                raise StackError(_sentences(faults))
+        return await self._restart(service)
+
     async def _restart(self, service: str | None = None) -> dict[str, Any]:
         if service is not None and service not in self.services:
             raise StackError(f"no service is named {service}: {', '.join(SERVICES)}")
@@ -284,6 +293,10 @@ class Controller:
         if refusals := [reason for reason in outcomes.values() if reason]:
             raise StackError("\n".join(refusals))
         return {"reloaded": list(outcomes)}
+
+
+def _sentences(faults: Mapping[str, str]) -> str:
+    return "\n".join(f"{name}: {text}" if text else name for name, text in faults.items())
 
 
 def _probe_ports(plans: dict[str, Plan]) -> None:

@@ -1,13 +1,15 @@
 """The services as systemd keeps them on a host, by the units in `ops/systemd/`."""
 
+import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import psutil
 
+from common.supervisor.release import interpreter
 from ops.stack.errors import StackError
-from ops.stack.place import SERVICES, Place
+from ops.stack.place import MODULES, SERVICES, Place
 
 UNITS = {name: f"gatehouse-{name}.service" for name in SERVICES}
 STOP, START = "sudo systemctl stop gatehouse.target", "sudo systemctl start gatehouse.target"
@@ -53,6 +55,19 @@ def refuse(place: Place, doing: str, instead: str) -> None:
     """Raises StackError where systemd keeps this stack: `instead` is the command to give."""
     if status(place, "") is not None:
         raise StackError(f"systemd keeps the stack over {place.var}: to {doing} it, {instead}")
+
+
+def faults(place: Place, services: Iterable[str]) -> list[str]:
+    """Every reason why one of `services` would refuse its settings now, told what its unit is told."""
+    known = units(place)
+    return [line for name in services for line in _check(MODULES[name], known.get(name, {}))]
+
+
+def _check(module: str, unit: Mapping[str, str]) -> list[str]:
+    told = dict(word.split("=", 1) for word in unit.get("Environment", "").split() if "=" in word)
+    words = [*interpreter(), "-m", module, "check"]
+    done = subprocess.run(words, env={**os.environ, **told}, capture_output=True, text=True, check=False)
+    return (done.stderr.splitlines() or [f"{module}: its check failed"]) if done.returncode else []
 
 
 def _is_over(place: Place, unit: Mapping[str, str]) -> bool:

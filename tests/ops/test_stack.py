@@ -9,7 +9,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -243,6 +243,38 @@ def test_a_refused_restart_keeps_the_old_workers_and_says_why(stack: Stack) -> N
     assert refused.returncode == 1
     assert "LIMIT_AUTH" in refused.stderr
     assert stack.status()["ready"]
+
+
+def test_a_refused_reload_names_every_fault_of_every_service_and_changes_none(stack: Stack) -> None:
+    before = [entry(stack.status(), name)["pids"] for name in ("edge", "auth", "core")]
+    faulty = {"LIMIT_AUTH": "nonsense", "TRUSTED_PROXIES": "somebody", "MODULES": "nowhere.at.all"}
+    files = [stack.var / "secrets" / name for name in faulty]
+    for file, text in zip(files, faulty.values(), strict=True):
+        file.touch(0o600)
+        file.write_text(text)
+    try:
+        refused = stack.gatehouse("reload")
+    finally:
+        for file in files:
+            file.unlink()
+    assert refused.returncode == 1
+    assert all(name in refused.stderr for name in faulty)
+    assert [entry(stack.status(), name)["pids"] for name in ("edge", "auth", "core")] == before
+
+
+def test_a_reload_brings_a_changed_setting_into_effect(stack: Stack) -> None:
+    limit = stack.var / "secrets" / "LIMIT_GENERAL"
+    limit.touch(0o600)
+    limit.write_text("7777/60")
+    try:
+        done = stack.gatehouse("reload", "edge", "--json")
+        key = stack.credentials()["api_key"]
+        request = Request(f"{stack.url}/api/v1/me", headers={"Authorization": f"Bearer {key}"})
+        with urlopen(request, timeout=5) as response:
+            assert response.headers["X-RateLimit-Limit"] == "7777"
+    finally:
+        limit.unlink()
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"reloaded": ["edge"]})
 
 
 def test_a_killed_service_is_started_again_and_said_so(stack: Stack) -> None:

@@ -75,6 +75,20 @@ def test_what_is_systemds_to_do_is_left_to_it(
     assert (done.returncode, done.stderr) == (1, f"error: systemd keeps the stack over {stack.var}: {sentence}\n")
 
 
+def test_reload_names_every_fault_and_asks_for_nothing(stack: Stack, processes: list[int], tmp_path: Path) -> None:
+    systemctl(stack, ["active", "active", "active"], processes)
+    program = tmp_path / "bin" / "systemctl"
+    program.write_text(program.read_text().replace("cat <<", f'[ "$1" = show ] || touch {tmp_path}/asked\ncat <<', 1))
+    (stack.var / "secrets").mkdir(parents=True)
+    for name in ("LIMIT_AUTH", "TRUSTED_PROXIES"):
+        (stack.var / "secrets" / name).write_text("nonsense")
+    done = stack.gatehouse("reload")
+    assert done.returncode == 1
+    assert "edge: LIMIT_AUTH: " in done.stderr
+    assert "edge: TRUSTED_PROXIES: 'nonsense' is no address" in done.stderr
+    assert not (tmp_path / "asked").exists()
+
+
 def test_units_over_another_state_directory_or_stopped_ones_do_not_count(stack: Stack, processes: list[int]) -> None:
     nothing = f"nothing is running over {stack.var}\n"
     systemctl(stack, ["active", "active", "active"], processes, var=Path("/var/lib/gatehouse"))
