@@ -21,6 +21,9 @@ from common.worker import Worker
 from edge.answer import Answers
 from edge.bans.admin import BanAdmin
 from edge.bans.ban_list import BanList
+from edge.cache.caching import Caching
+from edge.cache.metrics import CacheCollector
+from edge.cache.store import Store
 from edge.entries import Table
 from edge.handler import Handler
 from edge.health import EdgeHealth
@@ -195,6 +198,10 @@ async def open_edge(
         await banned.read()  # before we are ready: a new worker lets nobody in whom the old one refused
         _run(resources, banned.follow())
 
+        forwarding = Forwarding(upstreams)
+        caching = Caching(forwarding, Store(loaded.edge_cache_bytes_max))
+        _collect(resources, metrics, CacheCollector(caching))
+
         cors = Cors(loaded.allowed_origins)
         limiting = Limiting(limiter, loaded.limit_table.enforced(["general"]))
         router = _router(table, loaded.limit_table, loaded)
@@ -206,7 +213,8 @@ async def open_edge(
             cors=cors,
             authentication=Authentication(tokens, keys, limiting),
             limiting=limiting,
-            forwarding=Forwarding(upstreams),
+            forwarding=forwarding,
+            caching=caching,
             answers=Answers(cors, runtime),
             health=EdgeHealth(lambda: _services(upstreams), limiter, runtime),
             recorder=Recorder(metrics, lines, logs.AccessLines(loaded.access_log_format), usage),

@@ -66,6 +66,14 @@ class TimeoutsEntry(Entry):
     idle: float = Field(60, gt=0, le=3600)
 
 
+class CacheEntry(Entry):
+    """How long answers are kept, in seconds; up to what size; whether everybody gets the same."""
+
+    seconds: float = Field(gt=0, le=86400)
+    shared: bool = False
+    bytes_max: Size = 1024**2
+
+
 class RulesEntry(Entry):
     """Headers to set, replacing what is there, and to remove."""
 
@@ -122,6 +130,7 @@ class RouteEntry(Entry):
     pass_authorization: bool = False
     headers: HeadersEntry = HeadersEntry()
     compress: bool | None = None
+    cache: CacheEntry | None = None
     enabled: bool = True
 
     @pydantic.field_validator("path")

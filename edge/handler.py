@@ -9,6 +9,7 @@ from aiohttp import web
 from common import http1
 from common.errors import ApiError, Forbidden, MethodNotAllowed, Unauthorized
 from edge.answer import Answered, Answers, ClientGone
+from edge.cache.caching import Caching
 from edge.exchange import Exchange
 from edge.health import PATHS, EdgeHealth
 from edge.policies.authentication import Authentication
@@ -39,6 +40,7 @@ class Handler:
         authentication: Authentication,
         limiting: Limiting,
         forwarding: Forwarding,
+        caching: Caching,
         answers: Answers,
         health: EdgeHealth,
         recorder: Recorder,
@@ -51,6 +53,7 @@ class Handler:
         self._authentication = authentication
         self._limiting = limiting
         self._forwarding = forwarding
+        self._caching = caching
         self._answers = answers
         self._health = health
         self._recorder = recorder
@@ -127,7 +130,7 @@ class Handler:
         await self._limiting.check(exchange)
         if route.permission is not None and not (exchange.caller and exchange.caller.identity.allows(route.permission)):
             raise Forbidden(f"This needs the permission {route.permission}")
-        response = await self._forwarding.send(exchange)
+        response = await (self._forwarding if route.cache is None else self._caching).send(exchange)
         try:
             if route.compresses:
                 response = await compressed(exchange, response)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from common.errors import MethodNotAllowed, NotFound
 from common.http1 import Timeouts
+from edge.cache.rules import CacheRules
 from edge.entries import RouteEntry, Table
 from edge.policies.access import AccessList, access_list
 from edge.policies.header_rules import HeaderRules, compiled, security_lines
@@ -39,6 +40,7 @@ class Route:
     response_rules: HeaderRules | None
     security: bytes
     compresses: bool
+    cache: CacheRules | None
 
     def takes(self, host: str) -> bool:
         return not self.hosts or any(host_matches(pattern, host) for pattern in self.hosts)
@@ -113,4 +115,17 @@ def _compile(entry: RouteEntry, limits: LimitTable, body_bytes_max: int, compres
         response_rules=response_rules,
         security=security_lines(response_rules),
         compresses=compresses if entry.compress is None else entry.compress,
+        cache=_cache_rules(entry),
+    )
+
+
+def _cache_rules(entry: RouteEntry) -> CacheRules | None:
+    if entry.cache is None:
+        return None
+    hides_cookies = any(name.lower() == "cookie" for name in entry.headers.request.remove)
+    return CacheRules(
+        seconds=entry.cache.seconds,
+        is_shared=entry.cache.shared,
+        ignores_cookies=entry.cache.shared or hides_cookies,
+        bytes_max=entry.cache.bytes_max,
     )

@@ -25,6 +25,7 @@ class EdgeSettings(Settings):
     edge_watch_seconds: float = Field(1, ge=0, le=60)
     edge_body_bytes_max: int = Field(1024 * 1024, ge=0)
     compression: bool = True
+    edge_cache_bytes_max: int = Field(64 * 1024**2, ge=0)
     bench_upstream: str = ""
 
     auth_port: int = Field(8081, ge=1, le=65535)

@@ -44,7 +44,7 @@ async def compressed(exchange: Exchange, response: Response) -> Response:
     if response.status == 304:
         response.headers = _as_asked(exchange, response.headers)
     elif is_compressible(response, whole):
-        if asks_for_gzip(exchange) and not _is_fixed_by(exchange.request.headers.get("Cache-Control", "").encode()):
+        if wants_gzip(exchange):
             return await _packed(exchange, response, whole)
         response.headers = varying(response.headers)
     return response
@@ -104,11 +104,7 @@ def is_compressible(response: Response, whole: bytes | None) -> bool:
     size = len(whole) if whole else int(find(response.headers, b"content-length") or 0)
     if size < BYTES_MIN or any(name.lower() in _FIXED for name, _ in response.headers):
         return False
-    return not _is_fixed_by(joined(response.headers, b"cache-control"))
-
-
-def _is_fixed_by(cache_control: bytes) -> bool:
-    return b"no-transform" in cache_control.lower()
+    return b"no-transform" not in joined(response.headers, b"cache-control").lower()
 
 
 def gzip_headers(headers: list[Header]) -> list[Header]:
@@ -136,9 +132,11 @@ def _as_asked(exchange: Exchange, headers: list[Header]) -> list[Header]:
     return headers
 
 
-def asks_for_gzip(exchange: Exchange) -> bool:
-    offered = exchange.request.headers.getall("Accept-Encoding", None)
-    return offered is not None and accepts_gzip(", ".join(offered))
+def wants_gzip(exchange: Exchange) -> bool:
+    """Whether the client takes gzip and does not forbid any change on the way."""
+    asked = exchange.request.headers
+    offered = asked.getall("Accept-Encoding", ())
+    return accepts_gzip(", ".join(offered)) and "no-transform" not in asked.get("Cache-Control", "").lower()
 
 
 @lru_cache(maxsize=256)

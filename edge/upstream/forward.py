@@ -14,7 +14,7 @@ from common.errors import BadGateway, BadRequest, GatewayTimeout, PayloadTooLarg
 from common.http1 import Pool, Response
 from edge.entries import UpstreamEntry
 from edge.exchange import Exchange
-from edge.upstream.headers import request_headers
+from edge.upstream.headers import folded, request_headers
 
 # A body this small is read whole before an upstream hears of it: one write, and a stale connection costs nothing.
 _WHOLE_BYTES_MAX = 64 * 1024
@@ -46,8 +46,8 @@ class Forwarding:
     def __init__(self, upstreams: Mapping[str, Upstream]) -> None:
         self._upstreams = upstreams
 
-    async def send(self, exchange: Exchange) -> Response:
-        """The head of the upstream's answer.
+    async def send(self, exchange: Exchange, withheld: frozenset[bytes] = frozenset()) -> Response:
+        """The head of the upstream's answer; the client's headers in `withheld` (lower-case) do not go there.
 
         Raises BadGateway, GatewayTimeout or ServiceUnavailable for the upstream's faults, BadRequest,
         RequestTimeout or PayloadTooLarge for the client's.
@@ -55,11 +55,14 @@ class Forwarding:
         assert exchange.route is not None
         upstream = self._upstreams[exchange.route.upstream]
         body, length = await _body(exchange)
+        headers = request_headers(exchange, upstream.service_key)
+        if withheld:
+            headers = [header for header in headers if folded(header[0]) not in withheld]
         try:
             return await next(upstream.turn).request(
                 exchange.method,
                 _target(exchange),
-                request_headers(exchange, upstream.service_key),
+                headers,
                 body,
                 timeouts=exchange.route.timeouts,
                 body_length=length,
