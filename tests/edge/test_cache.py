@@ -73,9 +73,8 @@ async def counts(edge: Edge) -> Counter[str]:
 
 async def waiting(edge: Edge, count: int) -> None:
     """Until `count` requests, no more, are being answered."""
-    registry = edge.runtime.metrics.registry
     async with asyncio.timeout(10):
-        while registry.get_sample_value("http_requests_in_flight", {"service": "edge"}) != count:
+        while edge.runtime.metrics.in_flight != count:
             await asyncio.sleep(0.005)
 
 
