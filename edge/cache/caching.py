@@ -71,7 +71,7 @@ class Caching:
                 break
             flight = self._flights.current((key, variant))
             if flight is None:
-                flight = self._flights.start((key, variant), self._fetching.fetch(exchange, key))
+                flight = self._flights.start((key, variant), self._fetching.run(exchange, key))
                 return self._missed(exchange, await _led(flight))
             entry = await _joined(flight)
             if entry is None:
@@ -79,7 +79,7 @@ class Caching:
             if variant_of(asked, entry.varying) == entry.variant:
                 self.counts.coalesced += 1
                 return self._answer(exchange, entry, b"fwd=miss; collapsed")
-        return self._missed(exchange, await self._fetching.fetch(exchange, key))
+        return self._missed(exchange, await self._fetching.run(exchange, key))
 
     def _missed(self, exchange: Exchange, fetched: Fetched) -> Response:
         self.counts.miss += 1

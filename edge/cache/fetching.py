@@ -23,7 +23,7 @@ class Fetching:
         self._forwarding = forwarding
         self._store = store
 
-    async def fetch(self, exchange: Exchange, key: Key) -> Fetched:
+    async def run(self, exchange: Exchange, key: Key) -> Fetched:
         """Raises what `Forwarding.send` does, also when the answer breaks off while it is collected."""
         response = await self._forwarding.send(exchange, _WITHHELD)
         rules = key.address.rules
