@@ -61,6 +61,8 @@ def parser_error(reason: BaseException) -> ApiError:
 
     The detail leaves out what aiohttp quotes from the request behind a colon: it may be a credential.
     """
+    if isinstance(reason, ApiError):
+        return reason
     complaint = str(getattr(reason, "message", "")).partition(":")[0]
     detail = f"{type(reason).__name__}: {complaint}"
     if isinstance(reason, LineTooLong) or "too many" in complaint.lower():

@@ -32,12 +32,15 @@ from edge.identity.jwks import Jwks
 from edge.identity.keys import Keys
 from edge.identity.revocations import Revocations
 from edge.identity.tokens import Tokens
+from edge.load import LoadCollector
 from edge.policies.authentication import Authentication
 from edge.policies.bans import Bans, failure_rule
 from edge.policies.client_address import ClientAddresses
 from edge.policies.cors import Cors
+from edge.policies.doors import Doors
 from edge.policies.hosts import Hosts
 from edge.policies.limiting import Limiting
+from edge.policies.shedding import Shedding
 from edge.record import BanCollector, LimiterCollector, Recorder
 from edge.resolve import Resolver
 from edge.route_limits import LimitTable
@@ -143,8 +146,16 @@ class EdgeRunner(web.BaseRunner):
         return None
 
     async def _make_server(self) -> web.Server:
+        loaded, _, _, metrics, _ = self._arguments
+        doors = Doors(
+            connections_max=loaded.edge_connections_max,
+            per_address_max=loaded.edge_connections_per_address_max,
+            header_seconds=loaded.edge_header_seconds,
+            is_trusted=ClientAddresses(loaded.proxies).is_trusted,
+        )
         handler = await self._resources.enter_async_context(open_edge(*self._arguments, banned=self._banned))
-        return create_server(handler)
+        _collect(self._resources, metrics, LoadCollector(doors, handler.shedding))
+        return create_server(handler, doors, keep_alive_seconds=loaded.edge_keep_alive_seconds)
 
     async def _cleanup_server(self) -> None:
         await self._resources.aclose()
@@ -202,6 +213,8 @@ async def open_edge(
         caching = Caching(forwarding, Store(loaded.edge_cache_bytes_max))
         _collect(resources, metrics, CacheCollector(caching))
 
+        shedding = Shedding(requests_max=loaded.edge_requests_max, lag_seconds_max=loaded.edge_lag_seconds_max)
+        _run(resources, shedding.watch())
         cors = Cors(loaded.allowed_origins)
         limiting = Limiting(limiter, loaded.limit_table.enforced(["general"]))
         router = _router(table, loaded.limit_table, loaded)
@@ -218,6 +231,7 @@ async def open_edge(
             answers=Answers(cors, runtime),
             health=EdgeHealth(lambda: _services(upstreams), limiter, runtime),
             recorder=Recorder(metrics, lines, logs.AccessLines(loaded.access_log_format), usage),
+            shedding=shedding,
         )
 
         def adopt(table: Table, limits: LimitTable) -> None:

@@ -13,14 +13,14 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.web_protocol import ERROR, _ErrInfo
 
-from common.http_server import Connection
 from edge.answer import Answered
+from edge.guard import GuardedConnection
 
 log = structlog.get_logger()
 _LINGER_SECONDS = 2.0  # how long an early answer waits for the rest of the body, so that the client can read it
 
 
-class ClientConnection(Connection):
+class ClientConnection(GuardedConnection):
     """Its task is cancelled when the client goes (`handler_cancellation`), and with it the request in service."""
 
     __slots__ = ()
@@ -29,6 +29,7 @@ class ClientConnection(Connection):
         """Serves until the connection ends; called by aiohttp, once."""
         try:
             await self._serve_all()
+            await self._part()
         except asyncio.CancelledError:
             self.force_close()
             raise
@@ -36,9 +37,6 @@ class ClientConnection(Connection):
             # Nobody knows what has been written: never a second answer.
             log.exception("connection_failed")
             self.force_close()
-        if not self._force_close and self.transport is not None:
-            self._task_handler = None
-            self.transport.close()
 
     async def _serve_all(self) -> None:
         task = self._task_handler or asyncio.current_task()  # the latter where it starts before it is returned
@@ -55,6 +53,7 @@ class ClientConnection(Connection):
             if not body.is_eof():
                 await self._linger(body)
             if not answered.keep_alive or self._close:
+                self._is_doomed |= answered.status >= 400  # and whoever wrote it may still be writing
                 break
             self._keep()
 
@@ -81,6 +80,20 @@ class ClientConnection(Connection):
             self._parser.message_consumed()
         if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
             self._resume_reading_if_drained()
+
+    async def _part(self) -> None:
+        """Closes so that the last answer can be read by a client that still sends (RFC 9112 section 9.6)."""
+        transport = self.transport
+        if self._force_close or transport is None:
+            return
+        if self._is_doomed and transport.can_write_eof():
+            self._close = True  # what comes is dropped
+            if self._buffer_paused:
+                self._resume_reading_for_buffer()
+            transport.write_eof()
+            await asyncio.sleep(_LINGER_SECONDS)  # cancelled when the client closes
+        self._task_handler = None
+        transport.close()
 
     async def _linger(self, body: StreamReader) -> None:
         """Reads what is left of a request's body and drops it; closes when it does not end."""

@@ -18,6 +18,7 @@ from edge.policies.compression import compressed
 from edge.policies.cors import Cors
 from edge.policies.hosts import Hosts
 from edge.policies.limiting import Limiting
+from edge.policies.shedding import Shedding
 from edge.record import Recorder
 from edge.resolve import Resolver
 from edge.router import Router
@@ -44,6 +45,7 @@ class Handler:
         answers: Answers,
         health: EdgeHealth,
         recorder: Recorder,
+        shedding: Shedding,
     ) -> None:
         self._resolver = resolver
         self._bans = bans
@@ -57,6 +59,7 @@ class Handler:
         self._answers = answers
         self._health = health
         self._recorder = recorder
+        self.shedding = shedding
 
     def adopt(self, hosts: Hosts, router: Router) -> None:
         """Another table from the next request on; those that have their route keep it."""
@@ -70,9 +73,11 @@ class Handler:
             await self._answer(exchange, self._probe)
         else:
             self._recorder.begin()
+            self.shedding.in_flight += 1
             try:
                 await self._answer(exchange, self._serve)
             finally:
+                self.shedding.in_flight -= 1
                 # 499: the client left, by itself or by the server's cancellation, before there was an answer.
                 exchange.status = exchange.status or 499
                 self._recorder.record(exchange)
@@ -112,6 +117,7 @@ class Handler:
         return Answered(status=exchange.status, keep_alive=False)
 
     async def _serve(self, exchange: Exchange) -> None:
+        self.shedding.require_room()
         if self._bans.anybody:
             self._bans.require_not_banned(exchange)
         self._resolver.require_well_formed(exchange)
@@ -141,6 +147,8 @@ class Handler:
             response.close()
 
     async def _refuse(self, exchange: Exchange, error: ApiError) -> None:
+        if error.status == 400:
+            exchange.keep_alive = False  # who cannot be understood once is not listened to again on this connection
         if error.status >= 500:
             log.warning("request_failed", error=error.error, detail=error.detail, request_id=exchange.request_id)
         if not exchange.must_answer:

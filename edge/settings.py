@@ -26,6 +26,12 @@ class EdgeSettings(Settings):
     edge_body_bytes_max: int = Field(1024 * 1024, ge=0)
     compression: bool = True
     edge_cache_bytes_max: int = Field(64 * 1024**2, ge=0)
+    edge_header_seconds: float = Field(20, gt=0, le=300)
+    edge_keep_alive_seconds: float = Field(75, gt=0, le=3600)
+    edge_connections_max: int = Field(16_384, ge=1)
+    edge_connections_per_address_max: int = Field(1024, ge=1)
+    edge_requests_max: int = Field(8192, ge=1)
+    edge_lag_seconds_max: float = Field(0.25, ge=0, le=60)
     bench_upstream: str = ""
 
     auth_port: int = Field(8081, ge=1, le=65535)

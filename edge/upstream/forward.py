@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from common import http1
@@ -18,7 +18,6 @@ from edge.upstream.headers import folded, request_headers
 
 # A body this small is read whole before an upstream hears of it: one write, and a stale connection costs nothing.
 _WHOLE_BYTES_MAX = 64 * 1024
-_CLIENT_IDLE_SECONDS = 60.0
 _BYTES_PER_SECOND_MIN = 512
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -102,23 +101,25 @@ async def _body(exchange: Exchange) -> tuple[bytes | AsyncIterator[bytes] | None
     if "Expect" in request.headers:
         _expect(exchange)
     if request.content.is_eof() or (length is not None and length <= _WHOLE_BYTES_MAX):
-        body = b"".join([chunk async for chunk in _chunks(request, bytes_max)])
+        body = b"".join([chunk async for chunk in _chunks(request, bytes_max, exchange.route.timeouts.idle)])
         return body, len(body)
-    return _chunks(request, bytes_max), length
+    return _chunks(request, bytes_max, exchange.route.timeouts.idle), length
 
 
 def _expect(exchange: Exchange) -> None:
+    if exchange.request.version < HttpVersion11:
+        return  # RFC 9110 section 10.1.1: ignored, since such a client knows no 100
     if exchange.request.headers["Expect"].lower() != "100-continue":
         raise BadRequest("Only `Expect: 100-continue` is understood")
     if exchange.request.transport is not None and not exchange.request.content.is_eof():
         exchange.request.transport.write(_CONTINUE)
 
 
-async def _chunks(request: web.BaseRequest, bytes_max: int) -> AsyncIterator[bytes]:
+async def _chunks(request: web.BaseRequest, bytes_max: int, idle_seconds: float) -> AsyncIterator[bytes]:
     size, started = 0, time.monotonic()
     while True:
         try:
-            async with asyncio.timeout(_CLIENT_IDLE_SECONDS):
+            async with asyncio.timeout(idle_seconds):
                 chunk = await request.content.readany()
         except TimeoutError:
             raise RequestTimeout from None
@@ -131,7 +132,7 @@ async def _chunks(request: web.BaseRequest, bytes_max: int) -> AsyncIterator[byt
             raise _too_large(bytes_max)
         # A client that drips byte by byte would hold an upstream's connection for ever.
         elapsed = time.monotonic() - started
-        if elapsed > _CLIENT_IDLE_SECONDS and size < elapsed * _BYTES_PER_SECOND_MIN:
+        if elapsed > idle_seconds and size < elapsed * _BYTES_PER_SECOND_MIN:
             raise RequestTimeout
         yield chunk
 

@@ -6,6 +6,8 @@ RFC 9110 section 7.6.1: hop-by-hop headers and everything that Connection names 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from aiohttp import HttpVersion11
+
 from edge.identity.caller import Header
 
 if TYPE_CHECKING:
@@ -52,6 +54,9 @@ _OURS_TO_CLIENT = frozenset(
         b"server",
     }
 )
+# Who the edge is in Via; edge/resolve.py finds loops by it.
+_VIA = (b"Via", b"1.1 gatehouse")
+_VIA_OLD = (b"Via", b"1.0 gatehouse")
 _KNOWN_MAX = 4096
 _KNOWN_NAME_BYTES_MAX = 64
 
@@ -115,6 +120,7 @@ def request_headers(exchange: "Exchange", service_key: bytes | None) -> list[Hea
         (b"X-Forwarded-Proto", client.scheme.encode()),
         (b"X-Forwarded-Host", host),
         (b"X-Real-IP", client.address.encode()),
+        _VIA if request.version >= HttpVersion11 else _VIA_OLD,
     ]
     if service_key is not None and not keeps_authorization:
         headers.append((b"Authorization", b"ApiKey " + service_key))
