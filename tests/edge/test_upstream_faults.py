@@ -1,4 +1,4 @@
-"""Upstreams that lie, break off or say nothing: a clean error or a broken connection, never a wrong body for a whole one.
+"""Upstreams that lie, break off or say nothing: a clean error or a broken connection, never a wrong body as whole.
 
 Each fault is met by GET and by POST. Afterwards the upstream behaves, and the next request must reach it on another
 connection: the faulty one is never used again.
