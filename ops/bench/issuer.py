@@ -57,7 +57,7 @@ def _claims(user: int) -> dict[str, Any]:
 
 
 def create_app(jwk: dict[str, str]) -> web.Application:
-    """What the edge asks the auth service: its keys, and what it has revoked (nothing)."""
+    """What the edge asks the auth service: its own keys, API keys, and what it has revoked (nothing)."""
 
     async def keys(_: web.Request) -> web.Response:
         return web.json_response({"keys": [jwk]})
@@ -65,7 +65,15 @@ def create_app(jwk: dict[str, str]) -> web.Application:
     async def revocations(_: web.Request) -> web.Response:
         return web.json_response({"success": True, "data": {"items": [], "latest": 0}})
 
+    async def resolve(request: web.Request) -> web.Response:
+        """Any key is good, and each is somebody's."""
+        key = (await request.json())["key"]
+        ids = {name: str(uuid5(NAMESPACE_OID, f"{name} {key}")) for name in ("user", "org", "key")}
+        rest: dict[str, Any] = {"role": "user", "tier": "free", "permissions": [], "limit": None, "expires_at": None}
+        return web.json_response({"success": True, "data": {**ids, **rest}})
+
     app = web.Application()
+    app.router.add_post("/internal/keys/resolve", resolve)
     app.router.add_get("/.well-known/jwks.json", keys)
     app.router.add_get("/internal/revocations", revocations)
     return app

@@ -6,13 +6,28 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 CONNECTIONS = 64
 _UNITS_MS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
+# Made before the load begins: wrk.format in each call would make wrk the bottleneck.
+_IN_TURN = """
+local requests, last = {}, 0
+function init()
+  for line in io.lines("%s") do
+    local path, authorization = line:match("^(%%S+) (.+)$")
+    requests[#requests + 1] = wrk.format("GET", path, {Authorization = authorization})
+  end
+end
+function request()
+  last = last %% #requests + 1
+  return requests[last]
+end
+"""
 
 
 class BadAnswer(Exception):
@@ -21,11 +36,15 @@ class BadAnswer(Exception):
 
 @dataclass(frozen=True)
 class Request:
-    """One request, sent again and again; with a body it is a POST. `body_bytes` is how long that is."""
+    """One request, sent again and again; with a body it is a POST. `body_bytes` is how long that is.
+
+    `several` are paths with the Authorization of each, sent in turn instead (by wrk alone).
+    """
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
     body_bytes: int = 0
+    several: Sequence[tuple[str, str]] = ()
 
 
 class Answered(NamedTuple):
@@ -52,13 +71,22 @@ def load(request: Request, seconds: int) -> Answered:
 def _wrk(request: Request, seconds: int) -> Answered:
     words = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency", "--timeout", "10"]
     words += [word for name, value in request.headers.items() for word in ("-H", f"{name}: {value}")]
-    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        if request.body_bytes:
-            script.write(f'wrk.method = "POST"\nwrk.body = string.rep("x", {request.body_bytes})\n')
-            script.flush()
-            words += ["-s", script.name]
+    with tempfile.TemporaryDirectory(prefix="gatehouse-bench-wrk-") as folder:
+        if script := _script(request, Path(folder)):
+            (Path(folder) / "wrk.lua").write_text(script)
+            words += ["-s", f"{folder}/wrk.lua"]
         said = subprocess.run([*words, request.url], capture_output=True, text=True, check=True).stdout
     return _read(said, request.url)
+
+
+def _script(request: Request, folder: Path) -> str:
+    """What wrk is to be told in Lua; empty for one plain request."""
+    if request.body_bytes:
+        return f'wrk.method = "POST"\nwrk.body = string.rep("x", {request.body_bytes})\n'
+    if not request.several:
+        return ""
+    (folder / "requests").write_text("".join(f"{path} {authorization}\n" for path, authorization in request.several))
+    return _IN_TURN % (folder / "requests")
 
 
 def _read(said: str, url: str) -> Answered:

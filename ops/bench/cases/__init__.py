@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
-from ops.bench.cases import bodies, core, latency, policy, tls
+from ops.bench.cases import bodies, core, idle, latency, policy, scale, streams, tls
 from ops.bench.report import Section
 from ops.bench.setting import Bench
 
@@ -12,5 +12,8 @@ CASES: Mapping[str, Case] = {
     "bodies": bodies.run,
     "tls": tls.run,
     "latency": latency.run,
+    "streams": streams.run,
+    "idle": idle.run,
+    "scale": scale.run,
     "core": core.run,
 }

@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -48,6 +49,13 @@ def _settings(setting: Setting, issuer_port: int) -> dict[str, str]:
     }
 
 
+def add_routes(setting: Setting, text: str) -> None:
+    """A further file of the table."""
+    more = setting.folder / "more"
+    more.mkdir(exist_ok=True)
+    (more / "routes.toml").write_text(text)
+
+
 def _routes(setting: Setting) -> Path:
     """The table of the bench; a case puts further files into `more` beside it."""
     return Path(shutil.copy(_ROUTES, setting.folder / "routes.toml"))
@@ -68,3 +76,13 @@ PEER = Peer(
     is_exact=True,
     has_log=True,
 )
+
+
+@contextmanager
+def _run_with_sockets(setting: Setting) -> Iterator[Running]:
+    add_routes(setting, '[[route]]\npath = "/socket"\nupstream = "it"\nwebsocket = true\n')
+    with run(setting) as edge:
+        yield edge
+
+
+WITH_SOCKETS = replace(PEER, run=_run_with_sockets)
