@@ -3,6 +3,7 @@
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from glob import glob
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,16 +29,16 @@ def read_table(path: Path, lookup: Lookup, also: Sequence[Path] = (), without: P
     """
     faults: list[Fault] = []
     upstreams: dict[str, UpstreamEntry | None] = {}
-    routes: list[tuple[RouteEntry, Place]] = []
+    routes: list[tuple[RouteEntry, Where]] = []
     for file in _files(path, also, without, lookup, faults):
         for name, upstream in file.upstreams:
             if name in upstreams:
                 faults.append((file.at("upstream", name), f"upstream {name!r} is defined twice"))
             upstreams[name] = upstream
-        routes += [(route, file.at("route", index)) for index, route in file.routes]
-    for route, place in routes:
+        routes += [(route, partial(file.at, "route", index)) for index, route in file.routes]
+    for route, where in routes:
         if route.upstream not in upstreams:
-            faults.append((place, f"route {route.path} names the unknown upstream {route.upstream!r}"))
+            faults.append((where(), f"route {route.path} names the unknown upstream {route.upstream!r}"))
     faults += _repeated(routes)
     if faults:
         raise TableError("\n".join(f"{file}:{line}: {what}" for (file, line), what in sorted(faults)))
@@ -47,6 +48,8 @@ def read_table(path: Path, lookup: Lookup, also: Sequence[Path] = (), without: P
 
 Place = tuple[Path, int]
 Fault = tuple[Place, str]
+# Looked for only where something is wrong: in a table of thousands each look would cost all of its lines.
+Where = Callable[[], Place]
 
 
 class _File:
@@ -147,16 +150,16 @@ def _resolve(value: Any, lookup: Lookup, where: tuple[str | int, ...], missing: 
     return value
 
 
-def _repeated(routes: list[tuple[RouteEntry, Place]]) -> Iterator[Fault]:
-    seen: dict[tuple[str, str, str], Place] = {}
-    for route, place in routes:
+def _repeated(routes: list[tuple[RouteEntry, Where]]) -> Iterator[Fault]:
+    seen: dict[tuple[str, str, str], Where] = {}
+    for route, where in routes:
         for host in route.hosts or ["*"]:
             for method in (*route.methods,) or ("*",):
                 key = (route.path.rstrip("/"), host.lower(), method)
                 if route.enabled and key in seen:
-                    file, line = seen[key]
-                    yield place, f"route {route.path} repeats the one at {file}:{line}"
-                seen.setdefault(key, place)
+                    file, line = seen[key]()
+                    yield where(), f"route {route.path} repeats the one at {file}:{line}"
+                seen.setdefault(key, where)
 
 
 def _what(fault: Any) -> str:
