@@ -138,11 +138,10 @@ class Handler:
             raise Forbidden(f"This needs the permission {route.permission}")
         response = await (self._forwarding if route.cache is None else self._caching).send(exchange)
         try:
-            if route.compresses:
-                response = await compressed(exchange, response)
+            answer = await compressed(exchange, response) if route.compresses else response
             if route.counts_for_ban:
                 await self._bans.count(exchange, response.status)
-            await self._answers.relay(exchange, response)
+            await self._answers.relay(exchange, answer)
         finally:
             response.close()
 

@@ -63,8 +63,7 @@ class Caching:
             variant = variant_of(asked, self.store.varying(key))
             entry = self.store.find(key, variant)
             if entry is not None and not entry.is_none:
-                self.counts.hit += 1
-                return self._answer(exchange, entry, b"hit; ttl=%d" % (entry.expires_at - self.store.clock()))
+                return self._hit(exchange, entry)
             if exchange.method == "HEAD":
                 return self._missed(exchange, await self._forwarding.send(exchange))
             if entry is not None:
@@ -80,6 +79,10 @@ class Caching:
                 self.counts.coalesced += 1
                 return self._answer(exchange, entry, b"fwd=miss; collapsed")
         return self._missed(exchange, await self._fetching.run(exchange, key))
+
+    def _hit(self, exchange: Exchange, entry: Entry) -> Response:
+        self.counts.hit += 1
+        return self._answer(exchange, entry, b"hit; ttl=%d" % (entry.expires_at - self.store.clock()))
 
     def _missed(self, exchange: Exchange, fetched: Fetched) -> Response:
         self.counts.miss += 1

@@ -26,6 +26,16 @@ class Fetching:
     async def run(self, exchange: Exchange, key: Key) -> Fetched:
         """Raises what `Forwarding.send` does, also when the answer breaks off while it is collected."""
         response = await self._forwarding.send(exchange, _WITHHELD)
+        try:
+            fetched = await self._judged(exchange, key, response)
+        except BaseException:
+            response.close()
+            raise
+        if isinstance(fetched, Entry):
+            response.close()
+        return fetched
+
+    async def _judged(self, exchange: Exchange, key: Key, response: Response) -> Fetched:
         rules = key.address.rules
         seconds = seconds_kept(rules, response.status, response.headers)
         if seconds:

@@ -99,12 +99,23 @@ async def _off_the_loop(pack: Callable[[bytes], bytes], data: bytes) -> bytes:
 
 def is_compressible(response: Response, whole: bytes | None) -> bool:
     """Whether a client that asks for it gets `response` compressed. Of an answer to HEAD, `whole` is empty."""
-    if response.status in (101, 204, 206) or _TEXT.fullmatch(find(response.headers, b"content-type") or b"") is None:
+    if response.status in (101, 204, 206):
         return False
-    size = len(whole) if whole else int(find(response.headers, b"content-length") or 0)
-    if size < BYTES_MIN or any(name.lower() in _FIXED for name, _ in response.headers):
-        return False
-    return b"no-transform" not in joined(response.headers, b"cache-control").lower()
+    size, is_text = len(whole or b""), False
+    for name, value in response.headers:
+        lowered = name.lower()
+        if lowered in _FIXED or (lowered == b"cache-control" and b"no-transform" in value.lower()):
+            return False
+        if lowered == b"content-type":
+            is_text = _is_text(value)
+        elif lowered == b"content-length":
+            size = size or int(value)
+    return is_text and size >= BYTES_MIN
+
+
+@lru_cache(maxsize=256)
+def _is_text(content_type: bytes) -> bool:
+    return _TEXT.fullmatch(content_type) is not None
 
 
 def gzip_headers(headers: list[Header]) -> list[Header]:
@@ -115,8 +126,10 @@ def gzip_headers(headers: list[Header]) -> list[Header]:
 
 def varying(headers: list[Header]) -> list[Header]:
     """`headers` telling caches that the answer depends on Accept-Encoding."""
-    named = {name.strip().lower() for name in joined(headers, b"vary").split(b",")}
-    return headers if named & {b"*", b"accept-encoding"} else [*headers, _VARY]
+    vary = joined(headers, b"vary").lower()
+    if vary and {name.strip() for name in vary.split(b",")} & {b"*", b"accept-encoding"}:
+        return headers
+    return [*headers, _VARY]
 
 
 def _weak(header: Header) -> Header:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from common import api_keys
 from edge.cache.keys import Address, Key
-from edge.cache.rules import CacheRules
+from edge.cache.rules import CacheRules, seconds_kept
 from edge.cache.store import Entry, Store
 from edge.table import TableError, read_table
 from tests.edge.conftest import Edge, StartEdge, StartUpstream, table
@@ -236,6 +236,17 @@ async def test_memory_is_bounded_and_the_least_used_leave(start_edge: StartEdge,
     assert paths["/0"] == 1
     await get(edge, "/1")
     assert upstream.asked[-1].raw_path == "/1"
+
+
+_words = st.sampled_from(
+    [b"max-age", b"s-maxage", b"no-store", b"private", b"=", b"9", b'"', b",", b" ", b"-", b"\xff"]
+)
+_names = st.sampled_from([b"Cache-Control", b"Expires", b"Date", b"Age", b"Vary", b"Pragma", b"Content-Type"])
+
+
+@given(st.lists(st.tuples(_names, st.lists(_words, max_size=12).map(b"".join) | st.binary(max_size=40)), max_size=5))
+def test_whatever_an_upstream_says_is_understood_as_a_time_within_bounds(headers: list[tuple[bytes, bytes]]) -> None:
+    assert 0 <= seconds_kept(RULES, 200, headers) <= RULES.seconds
 
 
 _places = st.integers(0, 5).map(lambda number: Address(RULES, "http", "x", f"/{number}", ""))
