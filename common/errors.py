@@ -122,8 +122,8 @@ class GatewayTimeout(ApiError):
 
 def timestamp() -> str:
     """Now, ISO-8601 UTC with milliseconds and Z, as in `2025-11-21T10:30:00.000Z`."""
-    second, fraction = divmod(time.time(), 1)
-    return f"{_second(int(second))}.{int(fraction * 1000):03d}Z"
+    second, milliseconds = divmod(int(time.time() * 1000), 1000)
+    return f"{_second(second)}.{milliseconds:03d}Z"
 
 
 @lru_cache(maxsize=2)

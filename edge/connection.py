@@ -15,6 +15,7 @@ from aiohttp.web_protocol import ERROR, _ErrInfo
 
 from edge.answer import Answered
 from edge.guard import GuardedConnection
+from edge.head import Head
 
 log = structlog.get_logger()
 _LINGER_SECONDS = 2.0  # how long an early answer waits for the rest of the body, so that the client can read it
@@ -23,7 +24,11 @@ _LINGER_SECONDS = 2.0  # how long an early answer waits for the rest of the body
 class ClientConnection(GuardedConnection):
     """Its task is cancelled when the client goes (`handler_cancellation`), and with it the request in service."""
 
-    __slots__ = ()
+    __slots__ = ("head",)
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.head: Head | None = None  # of the request before
 
     async def start(self) -> None:
         """Serves until the connection ends; called by aiohttp, once."""

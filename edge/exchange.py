@@ -6,17 +6,9 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from common.limits import Decision
+from edge.head import Client, Head
 from edge.identity.caller import Caller
 from edge.router import Route
-
-
-@dataclass(frozen=True, slots=True)
-class Client:
-    """Where a request comes from, as far as it can be believed. `forwarded_for` is what upstreams are told."""
-
-    address: str
-    scheme: str
-    forwarded_for: str
 
 
 @dataclass(slots=True)
@@ -24,6 +16,8 @@ class Exchange:
     """Filled in step by step: resolve → check → forward → record."""
 
     request: web.BaseRequest
+    head: Head
+    method: str
     request_id: str
     client: Client
     host: str
@@ -38,10 +32,6 @@ class Exchange:
     template: str = ""  # the route template the service says it used, for metrics and usage
     keep_alive: bool = True
     must_answer: bool = True  # False once bytes of an answer have left
-
-    @property
-    def method(self) -> str:
-        return self.request.method
 
     @property
     def origin(self) -> str | None:

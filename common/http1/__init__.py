@@ -21,6 +21,7 @@ from common.http1.errors import (
     UpstreamError,
 )
 from common.http1.pool import Pool
+from common.http1.request import encode_lines
 from common.http1.response import Response
 from common.http1.timeouts import Timeouts
 
@@ -38,4 +39,5 @@ __all__ = [
     "Timeouts",
     "UpstreamClosed",
     "UpstreamError",
+    "encode_lines",
 ]

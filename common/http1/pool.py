@@ -94,7 +94,7 @@ class Pool:
         self,
         method: bytes | str,
         target: bytes,
-        headers: Sequence[tuple[bytes, bytes]],
+        headers: Sequence[tuple[bytes, bytes]] | bytes,
         body: bytes | AsyncIterable[bytes] | None = None,
         *,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
@@ -102,8 +102,8 @@ class Pool:
     ) -> Response:
         """Sends a request; returns when the head of its answer, interim answers skipped, is here.
 
-        `headers` are complete but for framing, which is written here, and Host, added when absent. An iterable body is
-        sent as `body_length` bytes exactly, chunked when None.
+        `headers`, or their lines from `encode_lines`, are complete but for framing, which is written here, and Host,
+        added when absent. An iterable body is sent as `body_length` bytes exactly, chunked when None.
 
         When a pooled connection closes before any byte of the answer, the request is sent once more, on a fresh one,
         unless its body is an iterable. If its method is not idempotent (RFC 9110 §9.2.2), only when the close came
@@ -129,7 +129,9 @@ class Pool:
                 raise
             connection = await self._connect(timeouts.connect)
             response = await connection.exchange(head, body, body_length, method in _HEAD, timeouts)
-        if response.upgraded and not any(name.lower() == b"upgrade" for name, _ in headers):
+        if response.upgraded and (
+            isinstance(headers, bytes) or not any(name.lower() == b"upgrade" for name, _ in headers)
+        ):
             response.close()
             raise BadAnswer("101 Switching Protocols to a request that asked for none")
         return response

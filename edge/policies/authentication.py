@@ -23,7 +23,7 @@ class Authentication:
         """
         if requirement == "none":
             return None
-        offered = exchange.request.headers.getall("Authorization", None)
+        offered = exchange.head.authorization
         if not offered:
             if requirement == "required":
                 raise Unauthorized

@@ -7,7 +7,7 @@ from functools import lru_cache
 from aiohttp import web
 
 from edge.addresses import Network, parsed
-from edge.exchange import Client
+from edge.head import Client
 
 
 class ClientAddresses:

@@ -16,8 +16,10 @@ class Cors:
         self._allowed = frozenset(origin.rstrip("/") for origin in origins)
 
     def is_preflight(self, exchange: Exchange) -> bool:
+        if exchange.method != "OPTIONS":
+            return False
         headers = exchange.request.headers
-        return exchange.method == "OPTIONS" and "Origin" in headers and "Access-Control-Request-Method" in headers
+        return "Origin" in headers and "Access-Control-Request-Method" in headers
 
     def preflight_headers(self, exchange: Exchange) -> list[Header]:
         """What a preflight's answer carries beside `headers`."""

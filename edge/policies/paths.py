@@ -4,8 +4,9 @@ import re
 
 from common.errors import BadRequest
 
-# RFC 3986 section 3.3: non-empty segments of pchar; only the last may be empty (a trailing slash).
-_PATH = re.compile(r"/|(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)+/?")
+# RFC 3986 section 3.3: non-empty segments of pchar; only the last may be empty (a trailing slash). Possessive: nothing
+# that was read in one way is tried in another.
+_PATH = re.compile(r"/|(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]++|%[0-9A-Fa-f]{2})++)++/?")
 # Decoded by some servers and not by others: NUL, slash and backslash.
 _AMBIGUOUS = re.compile(r"%(?:00|2f|5c)", re.IGNORECASE)
 _ENCODED = re.compile(r"%([0-9A-Fa-f]{2})")

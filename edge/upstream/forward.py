@@ -14,7 +14,7 @@ from common.errors import BadGateway, BadRequest, GatewayTimeout, PayloadTooLarg
 from common.http1 import Pool, Response
 from edge.entries import UpstreamEntry
 from edge.exchange import Exchange
-from edge.upstream.headers import folded, request_headers
+from edge.upstream.headers import request_headers
 
 # A body this small is read whole before an upstream hears of it: one write, and a stale connection costs nothing.
 _WHOLE_BYTES_MAX = 64 * 1024
@@ -54,14 +54,11 @@ class Forwarding:
         assert exchange.route is not None
         upstream = self._upstreams[exchange.route.upstream]
         body, length = await _body(exchange)
-        headers = request_headers(exchange, upstream.service_key)
-        if withheld:
-            headers = [header for header in headers if folded(header[0]) not in withheld]
         try:
             return await next(upstream.turn).request(
                 exchange.method,
                 _target(exchange),
-                headers,
+                request_headers(exchange, upstream.service_key, withheld),
                 body,
                 timeouts=exchange.route.timeouts,
                 body_length=length,

@@ -6,12 +6,13 @@ RFC 9110 section 7.6.1: hop-by-hop headers and everything that Connection names 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from aiohttp import HttpVersion11
+from aiohttp import HttpVersion, HttpVersion11
 
 from edge.identity.caller import Header
 
 if TYPE_CHECKING:
     from edge.exchange import Exchange
+    from edge.router import Route
 
 _HOP_BY_HOP = frozenset(
     {
@@ -98,30 +99,46 @@ def named_by_connection(headers: Iterable[Header]) -> frozenset[bytes]:
     return frozenset(tokens - {b"close", b"keep-alive", b""})
 
 
-def request_headers(exchange: "Exchange", service_key: bytes | None) -> list[Header]:
-    """The headers of the request as the upstream sees it, without framing."""
-    request, client, route = exchange.request, exchange.client, exchange.route
-    assert route is not None
-    raw = request.raw_headers
+def passing_up(raw: Iterable[Header], *, with_authorization: bool = False) -> list[Header]:
+    """The client's own headers that go on to an upstream."""
     hop = named_by_connection(raw)
-    keeps_authorization = route.pass_authorization
-    headers = [
+    return [
         (name, value)
         for name, value in raw
         if passes_up(name)
-        and (keeps_authorization or name.lower() != b"authorization")
+        and (with_authorization or name.lower() != b"authorization")
         and not (hop and name.lower() in hop)
     ]
-    host = request.headers.get("Host", "").encode("ascii")
-    headers += [
-        (b"Host", host),
-        (b"X-Request-ID", exchange.request_id.encode()),
-        (b"X-Forwarded-For", client.forwarded_for.encode()),
-        (b"X-Forwarded-Proto", client.scheme.encode()),
-        (b"X-Forwarded-Host", host),
-        (b"X-Real-IP", client.address.encode()),
-        _VIA if request.version >= HttpVersion11 else _VIA_OLD,
-    ]
+
+
+def via(version: HttpVersion) -> Header:
+    return _VIA if version >= HttpVersion11 else _VIA_OLD
+
+
+def request_headers(
+    exchange: "Exchange", service_key: bytes | None, withheld: frozenset[bytes] = frozenset()
+) -> list[Header] | bytes:
+    """The headers of the request as the upstream sees it, without framing; as encoded lines where no rule applies.
+
+    The client's own in `withheld` (lower-case) do not go there.
+
+    Raises InvalidRequest for what cannot be passed on.
+    """
+    route, caller = exchange.route, exchange.caller
+    assert route is not None
+    if route.request_rules is not None or route.pass_authorization or withheld:
+        headers = _ruled_headers(exchange, route, service_key)
+        return [header for header in headers if folded(header[0]) not in withheld]
+    lines = exchange.head.upstream_lines() + b"\r\nX-Request-ID: " + exchange.request_id.encode()
+    if service_key is not None:
+        lines += b"\r\nAuthorization: ApiKey " + service_key
+    return lines if caller is None else lines + caller.lines
+
+
+def _ruled_headers(exchange: "Exchange", route: "Route", service_key: bytes | None) -> list[Header]:
+    head, keeps_authorization = exchange.head, route.pass_authorization
+    headers = passing_up(head.raw, with_authorization=keeps_authorization)
+    headers += [*head.forwarded(), (b"X-Request-ID", exchange.request_id.encode())]
     if service_key is not None and not keeps_authorization:
         headers.append((b"Authorization", b"ApiKey " + service_key))
     if exchange.caller is not None:
