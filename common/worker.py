@@ -20,7 +20,7 @@ from aiohttp import hdrs, web
 from common.supervisor.link import Link
 from common.supervisor.serving import Served, Serving, Tls
 
-__all__ = ["Build", "Families", "Tls", "Worker", "run"]
+__all__ = ["Build", "Families", "Served", "Tls", "Worker", "run"]
 
 Families = list[Any]  # as in common.supervisor.metrics
 _LOG = logging.getLogger(__name__)
@@ -30,6 +30,7 @@ class Worker:
     """What a service may know about its process. `Worker()` alone serves tests: it has no parent and never retires.
 
     index, count       this worker among its generation, from 0
+    listens            the names of the sockets that its parent opened for it
     retiring           leaving, for a reload or for good: answers carry `Connection: close`
     draining           the whole service stops: readiness is false
     retired, closing   events: set when retiring begins; when the lame duck is over and long connections must end
@@ -42,12 +43,14 @@ class Worker:
         *,
         index: int = 0,
         count: int = 1,
+        listens: frozenset[str] = frozenset(),
         lame_duck_seconds: float = 5,
         shutdown_seconds: float = 30,
         link: Link | None = None,
     ) -> None:
         self.index = index
         self.count = count
+        self.listens = listens
         self.lame_duck_seconds = lame_duck_seconds
         self.shutdown_seconds = shutdown_seconds
         self.retiring = False
@@ -114,6 +117,7 @@ async def _live(build: Build) -> int:
     worker = Worker(
         index=int(os.environ["GATEHOUSE_WORKER"]),
         count=int(os.environ["GATEHOUSE_WORKERS"]),
+        listens=frozenset(_told(os.environ["GATEHOUSE_LISTEN_FDS"])),
         lame_duck_seconds=float(os.environ["GATEHOUSE_LAME_DUCK_SECONDS"]),
         shutdown_seconds=float(os.environ["GATEHOUSE_SHUTDOWN_SECONDS"]),
         link=link,
@@ -197,12 +201,16 @@ def _answer(worker: Worker, link: Link, number: int) -> None:
         _LOG.exception("snapshot_failed")
 
 
+def _told(text: str) -> dict[str, int]:
+    """`http=3,admin=4` as descriptors by name."""
+    pairs = (entry.rpartition("=") for entry in text.split(","))
+    return {name: int(fd) for name, _, fd in pairs}
+
+
 def _sockets(told: str) -> Mapping[str, socket.socket]:
-    """`http=3,admin=4` as sockets."""
     sockets = {}
-    for entry in told.split(","):
-        name, _, fd = entry.rpartition("=")
-        sockets[name] = socket.socket(fileno=int(fd))
+    for name, fd in _told(told).items():
+        sockets[name] = socket.socket(fileno=fd)
         sockets[name].set_inheritable(False)
         sockets[name].setblocking(False)
     return sockets

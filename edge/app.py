@@ -17,7 +17,7 @@ from common.http1 import Pool
 from common.limits import Limiter, connect
 from common.metrics import METRICS, HttpMetrics, snapshot
 from common.runtime import RUNTIME, Runtime
-from common.worker import Worker
+from common.worker import Served, Tls, Worker
 from edge.answer import Answers
 from edge.bans.admin import BanAdmin
 from edge.bans.ban_list import BanList
@@ -48,6 +48,9 @@ from edge.router import Router
 from edge.server import create_server
 from edge.settings import EdgeSettings
 from edge.table_files import TableFiles
+from edge.tls.served import Served as Certificates
+from edge.tls.store import require_good
+from edge.tls.termination import open_termination
 from edge.upstream.forward import Forwarding
 from edge.upstream.registry import Upstreams
 from edge.usage import UsageLog
@@ -67,9 +70,14 @@ def check() -> dict[str, Any]:
     """What the supervisor needs to know before it starts workers."""
     loaded, _ = read_settings()
     listen: list[dict[str, Any]] = [
-        {"name": "http", "host": loaded.edge_host, "port": loaded.edge_port, "setting": "EDGE_PORT"},
-        {"name": "admin", "path": str(loaded.admin_socket), "mode": "0600"},
+        {"name": "http", "host": loaded.edge_host, "port": loaded.edge_port, "setting": "EDGE_PORT"}
     ]
+    if loaded.ends_tls:
+        require_good(loaded.folders)
+        listen.append(
+            {"name": "https", "host": loaded.edge_host, "port": loaded.edge_tls_port, "setting": "EDGE_TLS_PORT"}
+        )
+    listen.append({"name": "admin", "path": str(loaded.admin_socket), "mode": "0600"})
     if loaded.edge_admin_port is not None:
         listen.append(
             {
@@ -88,7 +96,7 @@ def check() -> dict[str, Any]:
     }
 
 
-async def build(worker: Worker) -> dict[str, web.BaseRunner]:
+async def build(worker: Worker) -> Served:
     loaded = settings.load(EdgeSettings)
     logs.configure("edge", loaded.log_level, access=loaded.access_log_format, file=loaded.log_file("edge"))
     metrics = HttpMetrics("edge")
@@ -97,10 +105,10 @@ async def build(worker: Worker) -> dict[str, web.BaseRunner]:
     app = create_admin(worker, metrics)
     app.add_routes(ban_admin(loaded, banned).routes())
     admin = web.AppRunner(app, access_log=None)
-    runners: dict[str, web.BaseRunner] = {
-        "http": EdgeRunner(loaded, TableFiles(loaded), worker, metrics, banned=banned),
-        "admin": admin,
-    }
+    edge = EdgeRunner(loaded, TableFiles(loaded), worker, metrics, banned=banned)
+    runners: dict[str, web.BaseRunner | Tls] = {"http": edge, "admin": admin}
+    if "https" in worker.listens:
+        runners["https"] = Tls(edge, edge.certificates.context)
     if loaded.edge_admin_port is not None:
         runners["admin-port"] = admin
     return runners
@@ -138,6 +146,7 @@ class EdgeRunner(web.BaseRunner):
         banned: BanList | None = None,
     ) -> None:
         super().__init__(shutdown_timeout=loaded.shutdown_seconds)
+        self.certificates = Certificates(loaded.hosts)
         self._arguments = (loaded, files, runtime, metrics, lines)
         self._banned = banned or BanList()
         self._resources = AsyncExitStack()
@@ -153,7 +162,8 @@ class EdgeRunner(web.BaseRunner):
             header_seconds=loaded.edge_header_seconds,
             is_trusted=ClientAddresses(loaded.proxies).is_trusted,
         )
-        handler = await self._resources.enter_async_context(open_edge(*self._arguments, banned=self._banned))
+        opening = open_edge(*self._arguments, banned=self._banned, certificates=self.certificates)
+        handler = await self._resources.enter_async_context(opening)
         _collect(self._resources, metrics, LoadCollector(doors, handler.shedding))
         return create_server(handler, doors, keep_alive_seconds=loaded.edge_keep_alive_seconds)
 
@@ -170,6 +180,7 @@ async def open_edge(
     lines: logs.LineWriter,
     *,
     banned: BanList,
+    certificates: Certificates,
 ) -> AsyncIterator[Handler]:
     """The whole edge of one worker."""
     async with AsyncExitStack() as resources:
@@ -183,11 +194,7 @@ async def open_edge(
         if redis is not None:
             resources.push_async_callback(redis.aclose)
         limiter = await _open_limiter(redis, runtime, metrics, resources)
-        usage = None if redis is None else UsageLog(redis)
-        if usage is not None:
-            _collect(resources, metrics, usage)
-            resources.push_async_callback(usage.close)
-            _run(resources, usage.follow())
+        usage = None if redis is None else _open_usage(redis, metrics, resources)
 
         # Two pools: a flood of unknown keys must not keep revocations from arriving.
         feed = _auth_client(loaded, resources, connections_max=4)
@@ -215,13 +222,16 @@ async def open_edge(
 
         shedding = Shedding(requests_max=loaded.edge_requests_max, lag_seconds_max=loaded.edge_lag_seconds_max)
         _run(resources, shedding.watch())
+        termination = await resources.enter_async_context(open_termination(loaded, certificates, redis, runtime))
         cors = Cors(loaded.allowed_origins)
         limiting = Limiting(limiter, loaded.limit_table.enforced(["general"]))
         router = _router(table, loaded.limit_table, loaded)
+        termination.hosts = (*loaded.hosts, *router.hosts)
         handler = Handler(
             resolver=Resolver(addresses),
             bans=bans,
             hosts=Hosts(loaded.hosts, router.hosts),
+            termination=termination,
             router=router,
             cors=cors,
             authentication=Authentication(tokens, keys, limiting),
@@ -238,6 +248,7 @@ async def open_edge(
             router = _router(table, limits, loaded)
             upstreams.adopt(table.upstreams)
             handler.adopt(Hosts(loaded.hosts, router.hosts), router)
+            termination.hosts = (*loaded.hosts, *router.hosts)
 
         if loaded.edge_watch_seconds:
             _run(resources, watch.follow(adopt, loaded.edge_watch_seconds))
@@ -252,6 +263,14 @@ async def _open_limiter(
     await limiter.open()
     _collect(resources, metrics, LimiterCollector(limiter))
     return limiter
+
+
+def _open_usage(redis: Redis, metrics: HttpMetrics, resources: AsyncExitStack) -> UsageLog:
+    usage = UsageLog(redis)
+    _collect(resources, metrics, usage)
+    resources.push_async_callback(usage.close)
+    _run(resources, usage.follow())
+    return usage
 
 
 def _bans(loaded: EdgeSettings, banned: BanList, limiter: Limiter, addresses: ClientAddresses) -> Bans:

@@ -22,6 +22,8 @@ from edge.policies.shedding import Shedding
 from edge.record import Recorder
 from edge.resolve import Resolver
 from edge.router import Router
+from edge.tls.challenges import PATH as CHALLENGE_PATH
+from edge.tls.termination import Termination
 from edge.upstream.forward import Forwarding
 
 log = structlog.get_logger()
@@ -36,6 +38,7 @@ class Handler:
         resolver: Resolver,
         bans: Bans,
         hosts: Hosts,
+        termination: Termination,
         router: Router,
         cors: Cors,
         authentication: Authentication,
@@ -50,6 +53,8 @@ class Handler:
         self._resolver = resolver
         self._bans = bans
         self._hosts = hosts
+        self._https = termination.https
+        self._challenges = termination.challenges
         self._router = router
         self._cors = cors
         self._authentication = authentication
@@ -117,11 +122,17 @@ class Handler:
         return Answered(status=exchange.status, keep_alive=False)
 
     async def _serve(self, exchange: Exchange) -> None:
+        if self._challenges is not None and exchange.path.startswith(CHALLENGE_PATH):
+            await self._answers.own(exchange, 200, await self._challenges.answer(exchange.method, exchange.path))
+            return
         self.shedding.require_room()
         if self._bans.anybody:
             self._bans.require_not_banned(exchange)
         self._resolver.require_well_formed(exchange)
         self._hosts.require_served(exchange.host)
+        if self._https is not None and (location := self._https.location(exchange)) is not None:
+            await self._answers.own(exchange, 301, b"", [(b"Location", location)])
+            return
         if self._cors.is_preflight(exchange):
             await self._answers.own(exchange, 204, b"", self._cors.preflight_headers(exchange))
             return

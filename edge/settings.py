@@ -7,16 +7,17 @@ from pathlib import Path
 from pydantic import AliasChoices, Field
 
 from common.limits import Rule
-from common.settings import CommaList, Settings, secret_faults
+from common.settings import CommaList, secret_faults
 from edge.addresses import Network
 from edge.route_limits import LimitTable
 from edge.table import TableError
 from edge.tiers import Tiers, read_tiers
+from edge.tls.settings import TlsSettings
 
 _BENCH_ROUTES = Path(__file__).with_name("bench.toml")
 
 
-class EdgeSettings(Settings):
+class EdgeSettings(TlsSettings):
     edge_host: str = Field("127.0.0.1", validation_alias=AliasChoices("EDGE_HOST", "API_HOST"))
     edge_port: int = Field(8080, ge=1, le=65535, validation_alias=AliasChoices("EDGE_PORT", "PORT", "API_PORT"))
     edge_admin_port: int | None = Field(None, ge=1, le=65535)
@@ -74,6 +75,7 @@ class EdgeSettings(Settings):
     def _value_faults(self) -> list[str]:
         found = [] if self.edge_routes.is_file() else [f"EDGE_ROUTES: {self.edge_routes} does not exist"]
         found += secret_faults(self._secrets(), is_production=self.is_production)
+        found += self.tls_faults(self.hosts, self.redis_url)
         for proxy in self.trusted_proxies:
             try:
                 ipaddress.ip_network(proxy, strict=False)

@@ -21,6 +21,8 @@ PACKAGES: Final = {
     "logrotate": "logrotate",
     "nft": "nftables",
     "nginx": "nginx-light",
+    "pebble": "pebble",
+    "pebble-challtestsrv": "pebble",
     "pgbouncer": "pgbouncer",
     "redis-server": "redis-server",
     "shellcheck": "shellcheck",

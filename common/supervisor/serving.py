@@ -14,6 +14,8 @@ from common.supervisor.listeners import BACKLOG
 
 _STOP_SECONDS_MAX = 5.0
 _POLL_SECONDS = 0.02
+_HANDSHAKE_SECONDS = 10.0
+_GOODBYE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,30 @@ class Serving:
                 conn.transport.abort()
 
 
+class TlsSite(web.BaseSite):
+    """`web.SockSite` that waits less than asyncio's minute for a handshake, and hardly at all for a goodbye."""
+
+    def __init__(self, runner: web.BaseRunner, sock: socket.socket, context: ssl.SSLContext) -> None:
+        super().__init__(runner, ssl_context=context, backlog=BACKLOG)
+        self._sock = sock
+
+    @property
+    def name(self) -> str:
+        return f"https://{self._sock.getsockname()}"
+
+    async def start(self) -> None:
+        await super().start()
+        server: Any = self._runner.server
+        self._server = await asyncio.get_running_loop().create_server(
+            server,
+            sock=self._sock,
+            ssl=self._ssl_context,
+            backlog=BACKLOG,
+            ssl_handshake_timeout=_HANDSHAKE_SECONDS,
+            ssl_shutdown_timeout=_GOODBYE_SECONDS,
+        )
+
+
 class UnixSite(web.BaseSite):
     """`web.SockSite` for a Unix socket: uvloop takes those in a method of their own."""
 
@@ -106,7 +132,9 @@ class UnixSite(web.BaseSite):
 def _site(entry: Tls, sock: socket.socket) -> web.BaseSite:
     if sock.family == socket.AF_UNIX:
         return UnixSite(entry.runner, sock)
-    return web.SockSite(entry.runner, sock, ssl_context=entry.context, backlog=BACKLOG)
+    if entry.context is not None:
+        return TlsSite(entry.runner, sock, entry.context)
+    return web.SockSite(entry.runner, sock, backlog=BACKLOG)
 
 
 async def _patience(seconds: float, hastened: asyncio.Event) -> None:

@@ -23,8 +23,9 @@ class ClientAddresses:
 
     def of(self, request: web.BaseRequest) -> Client:
         peer = request.remote or "unix"
+        scheme = request.scheme  # of the connection itself
         if not self._proxies or not self._is_trusted(peer):
-            return Client(peer, "http", peer)
+            return Client(peer, scheme, peer)
         # What could not be parsed has a plain dict for headers, and nothing in it.
         lines = request.headers.getall("X-Forwarded-For", ()) if request.headers else ()
         hops = [hop.strip() for line in lines for hop in line.split(",")]
@@ -33,8 +34,8 @@ class ClientAddresses:
         position = len(chain) - 1
         while position > 0 and self._is_trusted(chain[position]) and _is_address(chain[position - 1]):
             position -= 1
-        scheme = request.headers.get("X-Forwarded-Proto", "http").lower()
-        return Client(chain[position], scheme if scheme in ("http", "https") else "http", ", ".join(chain[position:]))
+        told = request.headers.get("X-Forwarded-Proto", scheme).lower()
+        return Client(chain[position], told if told in ("http", "https") else scheme, ", ".join(chain[position:]))
 
     def _matches(self, text: str) -> bool:
         address = parsed(text)

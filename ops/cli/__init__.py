@@ -17,6 +17,7 @@ _COMMANDS = {
     "status": "Show what runs, since when, and whether it is ready.",
     "logs": "Show the logs of all parts, in the order of time.",
     "doctor": "Check this machine and this stack, and say what to do.",
+    "certs": "Show the edge's certificates, and renew them.",
     "resources": "Show how much room, memory and processor time the stack takes.",
     "access": "Show who has access and who tried to: the monthly review.",
     "ban": "Show, add and lift bans of addresses.",

@@ -57,7 +57,7 @@ class Call:
 
 def files() -> dict[str, str]:
     """Path → content of every file that the document shows."""
-    return dict(re.findall(r"^`(acme/[\w/]+\.py)`:\n\n```python\n(.*?)^```$", DOCUMENT, re.MULTILINE | re.DOTALL))
+    return dict(re.findall(r"^`(acorn/[\w/]+\.py)`:\n\n```python\n(.*?)^```$", DOCUMENT, re.MULTILINE | re.DOTALL))
 
 
 def calls() -> list[Call]:
@@ -83,13 +83,13 @@ def without_changing(value: Any) -> Any:
 
 @pytest.fixture
 def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The module as its author would have it, importable as `acme.notes`."""
+    """The module as its author would have it, importable as `acorn.notes`."""
     for path, content in files().items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(content)
     monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path
-    for name in [name for name in sys.modules if name.partition(".")[0] == "acme"]:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "acorn"]:
         del sys.modules[name]
 
 
@@ -123,9 +123,9 @@ def as_edge_says(user: UUID, org: UUID, role: str = "user") -> dict[str, str]:
 
 
 def test_document_shows_every_file_of_the_module_once() -> None:
-    names = re.findall(r"^`(acme/[\w/]+\.py)`:$", DOCUMENT, re.MULTILINE)
+    names = re.findall(r"^`(acorn/[\w/]+\.py)`:$", DOCUMENT, re.MULTILINE)
     parts = ("__init__", "handlers", "migrations/notes_0001", "models", "store")
-    assert sorted(names) == sorted(files()) == [f"acme/notes/{part}.py" for part in parts]
+    assert sorted(names) == sorted(files()) == [f"acorn/notes/{part}.py" for part in parts]
 
 
 async def test_shown_calls_bring_the_shown_answers(client: Client) -> None:
@@ -158,7 +158,7 @@ async def test_note_is_for_its_organization_and_its_writers(client: Client) -> N
 
 
 async def test_deleted_user_takes_their_notes_along(client: Client, empty_database_url: str) -> None:
-    import acme.notes as module  # type: ignore[import-not-found]
+    import acorn.notes as module  # type: ignore[import-not-found]
 
     leaving, staying, org = uuid4(), uuid4(), uuid4()
     for user in (leaving, staying):
@@ -185,8 +185,8 @@ def test_module_can_be_taken_back(written: Path, empty_database_url: str) -> Non
 
 def test_shown_code_passes_the_linter(written: Path) -> None:
     # The packages are not in this directory, where ruff would look for them to tell ours from others'.
-    ours = 'lint.isort.known-first-party=["acme", "common"]'
-    options = ["--config", str(ROOT / "pyproject.toml"), "--config", ours, "--no-cache", "acme"]
+    ours = 'lint.isort.known-first-party=["acorn", "common"]'
+    options = ["--config", str(ROOT / "pyproject.toml"), "--config", ours, "--no-cache", "acorn"]
     for check in (["check"], ["format", "--check"]):
         command = [sys.executable, "-m", "ruff", *check, *options]
         done = subprocess.run(command, cwd=written, capture_output=True, check=False)

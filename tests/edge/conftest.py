@@ -12,6 +12,9 @@ from aiohttp import ClientSession, DummyCookieJar, web
 from common import settings
 from common.logs import LineWriter
 from common.metrics import HttpMetrics, snapshot
+from common.supervisor.listeners import bind
+from common.supervisor.plan import Listener
+from common.supervisor.serving import TlsSite
 from edge.app import EdgeRunner
 from edge.bans.ban_list import BanList
 from edge.settings import EdgeSettings
@@ -40,6 +43,7 @@ class Edge:
     port: int
     client: ClientSession
     runtime: Runtime
+    tls_port: int = 0
 
     async def raw(self, request: bytes, *, seconds: float = 5) -> bytes:
         """Sends bytes as they are; everything until the edge closes."""
@@ -65,7 +69,7 @@ async def start_edge(tmp_path: Path) -> AsyncIterator[StartEdge]:
         count = 0
 
         async def start(
-            routes: str, runtime: Runtime | None = None, banned: BanList | None = None, **environ: str
+            routes: str, runtime: Runtime | None = None, banned: BanList | None = None, port: int = 0, **environ: str
         ) -> Edge:
             nonlocal count
             count += 1
@@ -85,9 +89,13 @@ async def start_edge(tmp_path: Path) -> AsyncIterator[StartEdge]:
             runner = EdgeRunner(loaded, files, runtime, runtime.metrics, lines, banned=banned)
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
-            site = web.TCPSite(runner, "127.0.0.1", 0)
+            site = web.TCPSite(runner, "127.0.0.1", port)
             await site.start()
-            port = runner.addresses[0][1]
+            port, tls_port = runner.addresses[0][1], 0
+            if loaded.ends_tls:
+                listening = bind(Listener("https", "127.0.0.1", 0))
+                await TlsSite(runner, listening, runner.certificates.context).start()
+                tls_port = listening.getsockname()[1]
             client = await stack.enter_async_context(
                 ClientSession(
                     f"http://127.0.0.1:{port}",
@@ -96,7 +104,7 @@ async def start_edge(tmp_path: Path) -> AsyncIterator[StartEdge]:
                     skip_auto_headers=["Accept-Encoding"],
                 )
             )
-            return Edge(f"http://127.0.0.1:{port}", port, client, runtime)
+            return Edge(f"http://127.0.0.1:{port}", port, client, runtime, tls_port)
 
         yield start
 

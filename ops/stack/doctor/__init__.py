@@ -19,7 +19,7 @@ def examine() -> Iterator[Finding]:
     """Every check in turn, as it is done."""
     from ops.stack import configuration  # noqa: PLC0415 - the package's names must not cost the imports of all checks
     from ops.stack.condition import condition  # noqa: PLC0415
-    from ops.stack.doctor import machine, servers, settings, state  # noqa: PLC0415
+    from ops.stack.doctor import certificates, machine, servers, settings, state  # noqa: PLC0415
 
     read = configuration.read()
     status = condition(read.place)
@@ -29,6 +29,7 @@ def examine() -> Iterator[Finding]:
     plans, finding = settings.check(read)
     yield finding
     yield settings.ports(plans, status)
+    yield certificates.check(read)
     yield from servers.database(read)
     yield from servers.store(read)
     yield settings.services(status)
