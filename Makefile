@@ -11,7 +11,7 @@ INSTALL = @command -v $(PYTHON) >/dev/null || \
 	$(PYTHON) -c 'import sys; found = sys.version_info[:2]; found < (3, 11) and sys.exit("error: this is Python %d.%d; \
 	install 3.11 or newer, or name one: make PYTHON=/path/to/python3" % found)' && $(PYTHON) ops/install.py
 
-.PHONY: help run dev test check fmt lint types imports audit bench load compose-check prod-check smoke host-check lock clean venv venv-dev
+.PHONY: help run dev test check fmt lint types imports audit bench load soak compose-check prod-check smoke host-check lock clean venv venv-dev
 .DEFAULT_GOAL := help
 
 help:  ## List these targets
@@ -45,6 +45,9 @@ imports: venv-dev  ## Check who may import whom
 
 bench: venv  ## Measure the edge side by side with nginx + Lua, Caddy, Express and others (CASES=policy,core PEERS="edge,nginx")
 	@exec $(BIN)/python -m ops.bench $(if $(CASES),--cases "$(CASES)") $(if $(PEERS),--peers "$(PEERS)")
+
+soak: venv  ## What takes minutes to show: memory under mixed load, 2 GB past a reader that stalls (ONLY="bulk memory")
+	@exec $(BIN)/python -m ops.soak $(ONLY)
 
 load: venv  ## The gate before a launch: 1,000 requests/s for a minute, none failed, p95 within 300 ms
 	@exec $(BIN)/python -m ops.load

@@ -38,13 +38,15 @@ class BadAnswer(Exception):
 class Request:
     """One request, sent again and again; with a body it is a POST. `body_bytes` is how long that is.
 
-    `several` are paths with the Authorization of each, sent in turn instead (by wrk alone).
+    `several` are paths with the Authorization of each, sent in turn instead (by wrk alone). `is_refused`: every answer
+    is to be an error, and one that is none is the fault.
     """
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
     body_bytes: int = 0
     several: Sequence[tuple[str, str]] = ()
+    is_refused: bool = False
 
 
 class Answered(NamedTuple):
@@ -76,7 +78,7 @@ def _wrk(request: Request, seconds: int) -> Answered:
             (Path(folder) / "wrk.lua").write_text(script)
             words += ["-s", f"{folder}/wrk.lua"]
         said = subprocess.run([*words, request.url], capture_output=True, text=True, check=True).stdout
-    return _read(said, request.url)
+    return _read(said, request)
 
 
 def _script(request: Request, folder: Path) -> str:
@@ -89,11 +91,15 @@ def _script(request: Request, folder: Path) -> str:
     return _IN_TURN % (folder / "requests")
 
 
-def _read(said: str, url: str) -> Answered:
+def _read(said: str, request: Request) -> Answered:
     """What wrk prints, as figures."""
-    if failed := re.search(r"Non-2xx.*|Socket errors.*", said):
-        raise BadAnswer(f"{url}: {failed[0].strip()}")
     counted = re.search(r"(\d+) requests in ([\d.]+)s", said)
+    failed = re.search(r"Socket errors.*", said)
+    refused = re.search(r"Non-2xx or 3xx responses: (\d+)", said)
+    if request.is_refused and counted and (not refused or refused[1] != counted[1]):
+        raise BadAnswer(f"{request.url}: {refused[1] if refused else 0} of {counted[1]} were refused")
+    if failed or (refused and not request.is_refused):
+        raise BadAnswer(f"{request.url}: {(failed or refused or [''])[0].strip()}")
     shares = dict(re.findall(r"^\s*(50|99)%\s+([\d.]+(?:us|ms|s))", said, re.MULTILINE))
     if counted is None or len(shares) < 2:
         return Answered(0, 0, 0, 0)
