@@ -21,13 +21,12 @@ from edge.identity.caller import Header
 from edge.policies.cors import Cors
 from edge.policies.limiting import limit_headers
 from edge.policies.security_headers import SECURITY_LINES
-from edge.upstream.headers import find, named_by_connection, passes_down
+from edge.upstream.answer_headers import passing_down
+from edge.upstream.headers import find
 
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _REASONS[421] = b"Misdirected Request"
-_LIMIT_NAMES = frozenset({b"x-ratelimit-limit", b"x-ratelimit-remaining", b"x-ratelimit-reset"})
 _IDLE_SECONDS = 60.0
-_CORS_PREFIX = b"access-control-"
 _JSON: list[Header] = [(b"Content-Type", b"application/json")]
 
 
@@ -114,43 +113,31 @@ class Answers:
             await _write(exchange, b"0\r\n\r\n")
 
     def _client_headers(self, exchange: Exchange, response: Response) -> list[Header]:
-        """The upstream's headers that go on, without what the edge sets itself."""
-        hop = named_by_connection(response.headers)
-        kept: list[Header] = []
-        limits: dict[bytes, bytes] = {}
-        for name, value in response.headers:
-            if not passes_down(name):
-                if name.lower() == b"x-gatehouse-route":
-                    exchange.template = value.decode("latin-1")
-                continue
-            lowered = name.lower()
-            if lowered in _LIMIT_NAMES:
-                limits[lowered] = value
-            elif lowered not in hop and not lowered.startswith(_CORS_PREFIX):
-                kept.append((name, value))
-        if limits and _has_fewer_remaining(exchange, limits):
-            exchange.decision = None
-            kept += limits.items()
+        headers = passing_down(exchange, response.headers)
         rules = exchange.route.response_rules if exchange.route else None
-        return kept if rules is None else rules.apply(kept)
+        return headers if rules is None else rules.apply(headers)
 
     def _head(self, exchange: Exchange, status: int, reason: bytes, headers: list[Header], framing: bytes) -> bytes:
         exchange.status = status
         # Decided now, not when the request came: a worker may have begun to retire meanwhile, and what is left of a
         # request body is not worth reading only to keep the connection.
         exchange.keep_alive = exchange.keep_alive and not self._runtime.retiring and exchange.request.content.is_eof()
-        lines = [b"HTTP/1.1 %d %b\r\n" % (status, reason)]
-        lines += [b"%b: %b\r\n" % header for header in headers]
-        lines += [b"%b: %b\r\n" % header for header in self._cors.headers(exchange)]
-        if find(headers, b"date") is None:
+        lines = [b"%b: %b\r\n" % header for header in headers]
+        if self._cors.is_configured:
+            lines += [b"%b: %b\r\n" % header for header in self._cors.headers(exchange)]
+        if not any(header[0] == b"Date" for header in headers):
             lines.append(self._date_line())
         if exchange.decision is not None:
             lines.append(limit_headers(exchange.decision))
-        security = exchange.route.security if exchange.route else SECURITY_LINES
-        lines += [security, b"X-Request-ID: %b\r\n" % exchange.request_id.encode(), framing]
-        lines.append(_connection_line(exchange))
-        lines.append(b"\r\n")
-        return b"".join(lines)
+        return b"HTTP/1.1 %d %b\r\n%b%bX-Request-ID: %b\r\n%b%b\r\n" % (
+            status,
+            reason,
+            b"".join(lines),
+            exchange.route.security if exchange.route else SECURITY_LINES,
+            exchange.request_id.encode(),
+            framing,
+            _connection_line(exchange),
+        )
 
     def _date_line(self) -> bytes:
         now = int(time.time())
@@ -164,11 +151,6 @@ def _connection_line(exchange: Exchange) -> bytes:
     if not exchange.keep_alive:
         return b"Connection: close\r\n"
     return b"" if exchange.request.version >= (1, 1) else b"Connection: keep-alive\r\n"
-
-
-def _has_fewer_remaining(exchange: Exchange, limits: dict[bytes, bytes]) -> bool:
-    remaining = limits.get(b"x-ratelimit-remaining", b"")
-    return remaining.isdigit() and (exchange.decision is None or int(remaining) < exchange.decision.remaining)
 
 
 async def _write(exchange: Exchange, data: bytes) -> None:

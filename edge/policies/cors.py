@@ -14,6 +14,7 @@ _VARY = (b"Vary", b"Origin")
 class Cors:
     def __init__(self, origins: Sequence[str]) -> None:
         self._allowed = frozenset(origin.rstrip("/") for origin in origins)
+        self.is_configured = bool(self._allowed)
 
     def is_preflight(self, exchange: Exchange) -> bool:
         if exchange.method != "OPTIONS":
