@@ -15,6 +15,7 @@ PACKAGES: Final = {
     "fail2ban-client": "fail2ban",
     "fail2ban-regex": "fail2ban",
     "fail2ban-server": "fail2ban",
+    "haproxy": "haproxy",
     "htpasswd": "apache2-utils",
     "ip": "iproute2",
     "journalctl": "systemd",
