@@ -11,7 +11,7 @@ INSTALL = @command -v $(PYTHON) >/dev/null || \
 	$(PYTHON) -c 'import sys; found = sys.version_info[:2]; found < (3, 11) and sys.exit("error: this is Python %d.%d; \
 	install 3.11 or newer, or name one: make PYTHON=/path/to/python3" % found)' && $(PYTHON) ops/install.py
 
-.PHONY: help run dev test check fmt lint types imports audit bench load soak compose-check prod-check smoke host-check lock clean venv venv-dev
+.PHONY: help run dev test check fmt lint types imports audit bench load soak fuzz compose-check prod-check smoke host-check lock clean venv venv-dev
 .DEFAULT_GOAL := help
 
 help:  ## List these targets
@@ -51,6 +51,9 @@ soak: venv  ## What takes minutes to show: memory under mixed load, 2 GB past a 
 
 load: venv  ## The gate before a launch: 1,000 requests/s for a minute, none failed, p95 within 300 ms
 	@exec $(BIN)/python -m ops.load
+
+fuzz: venv-dev  ## Send requests with a few bytes changed through an edge, BATCHES times 30 (100)
+	@BATCHES=$(or $(BATCHES),100) exec $(BIN)/python -m pytest -q --timeout=3600 tests/edge/test_fuzz.py
 
 audit: venv  ## Ask for known vulnerabilities of the installed packages (ADVISORY_URL)
 	@exec $(BIN)/python -m ops.advisories

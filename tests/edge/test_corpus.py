@@ -52,6 +52,30 @@ async def test_every_case_is_read_in_one_way(start_edge: StartEdge, cut: Cut) ->
     assert faults == [], "\n".join(faults)
 
 
+async def test_what_connection_names_ends_here_and_what_the_edge_says_does_not(start_edge: StartEdge) -> None:
+    """RFC 9110 section 7.6.1: stripped first, ours added after."""
+    names = b"Connection: close, A, Host, Via, X-Request-ID, X-Forwarded-For, X-Real-IP, Authorization\r\n"
+    fields = b"A: b\r\nTE: trailers\r\nKeep-Alive: 5\r\nUpgrade: h2c\r\nProxy-Connection: close\r\n"
+    raw = b"GET / HTTP/1.1\r\nHost: x\r\nVia: 1.0 fred\r\n" + fields + names + b"\r\n"
+    async with recording() as recorder:
+        edge = await start_edge(table(f"http://127.0.0.1:{recorder.port}"))
+        await send(edge.port, whole(raw), seconds=_SECONDS)
+        seen = [line.split(b": ")[0].lower() for line in recorder.heads[0].split(b"\r\n")[1:-2]]
+        for ours in (b"host", b"via", b"x-request-id", b"x-forwarded-for", b"x-real-ip"):
+            assert seen.count(ours) == 1, ours
+        for theirs in (b"a", b"te", b"keep-alive", b"upgrade", b"proxy-connection", b"connection"):
+            assert theirs not in seen, theirs
+        assert b"\r\nVia: 1.1 gatehouse\r\n" in recorder.heads[0]
+
+
+async def test_request_that_went_round_in_circles_is_refused_after_eight(start_edge: StartEdge) -> None:
+    via = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nVia: %b\r\n\r\n"
+    async with recording() as recorder:
+        edge = await start_edge(table(f"http://127.0.0.1:{recorder.port}"))
+        assert (await edge.raw(via % b", ".join([b"1.1 gatehouse"] * 7))).startswith(b"HTTP/1.1 200 ")
+        assert (await edge.raw(via % b", ".join([b"1.1 gatehouse"] * 8))).startswith(b"HTTP/1.1 400 ")
+
+
 def test_the_corpus_is_large_and_names_its_cases() -> None:
     assert len(CORPUS) >= 150
     assert len({case.name for case in CORPUS}) == len(CORPUS)
