@@ -2,6 +2,8 @@
 
 import ipaddress
 import re
+import ssl
+from pathlib import Path
 from typing import Annotated, Literal
 
 import pydantic
@@ -98,9 +100,27 @@ class HeadersEntry(Entry):
         return rules
 
 
+class TlsEntry(Entry):
+    """How https servers are known: the authorities that vouch for them, the name in their certificate."""
+
+    ca: Path | None = None
+    server_name: str | None = Field(None, min_length=1)
+
+    @pydantic.field_validator("ca")
+    @classmethod
+    def _check_ca(cls, ca: Path | None) -> Path | None:
+        try:
+            ssl.create_default_context(cafile=ca) if ca else None
+        except OSError as error:  # ssl.SSLError is one
+            reason = "holds no certificate" if isinstance(error, ssl.SSLError) else error.strerror
+            raise ValueError(f"{ca} cannot be used: {reason}") from None
+        return ca
+
+
 class UpstreamEntry(Entry):
     servers: list[str] = Field(min_length=1)
     service_key: str | None = None
+    tls: TlsEntry | None = None
     connections_max: int = Field(1024, ge=1, le=65535)
 
     @pydantic.field_validator("servers")
@@ -109,6 +129,13 @@ class UpstreamEntry(Entry):
         for server in servers:
             parse_address(server)
         return [server.rstrip("/") for server in servers]
+
+    @pydantic.field_validator("tls")
+    @classmethod
+    def _check_tls(cls, tls: TlsEntry | None, info: pydantic.ValidationInfo) -> TlsEntry | None:
+        if tls and not any(server.startswith("https://") for server in info.data.get("servers", ["https://"])):
+            raise ValueError("none of the servers is https://, so nothing would be verified")
+        return tls
 
 
 class RouteEntry(Entry):

@@ -62,7 +62,8 @@ class Pool:
 
     At most `connections_max` are open; one that stays idle for `idle_seconds` is closed. `in_flight` counts those that
     open or carry a request, `idle` those that wait for one. Upgraded connections leave both counts when detached.
-    `stale_seconds` is at least one round trip to the upstream: see `request`.
+    `stale_seconds` is at least one round trip to the upstream: see `request`. `server_name` is what the certificate of
+    an https upstream must name where that is not the host in the URL.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Pool:
         idle_seconds: float = 15,
         stale_seconds: float = STALE_SECONDS,
         tls: ssl.SSLContext | None = None,
+        server_name: str | None = None,
     ) -> None:
         self.url = url
         self.connections_max = connections_max
@@ -81,6 +83,7 @@ class Pool:
         self.in_flight = 0
         self._address = parse_address(url)
         self._tls = (tls or ssl.create_default_context()) if self._address.tls else None
+        self._server_name = server_name if self._address.tls else None
         self._idle: list[Connection] = []
         self._connections: set[Connection] = set()
         self._closed = False
@@ -194,7 +197,9 @@ class Pool:
         if address.path is not None:
             await loop.create_unix_connection(lambda: connection, address.path)
         else:
-            await loop.create_connection(lambda: connection, address.host, address.port, ssl=self._tls)
+            await loop.create_connection(
+                lambda: connection, address.host, address.port, ssl=self._tls, server_hostname=self._server_name
+            )
 
     # --- what its connections tell it --------------------------------------------------------------------------
 

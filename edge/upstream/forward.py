@@ -15,6 +15,7 @@ from common.http1 import Pool, Response
 from edge.entries import UpstreamEntry
 from edge.exchange import Exchange
 from edge.upstream.headers import request_headers
+from edge.upstream.tls import client_context
 
 # A body this small is read whole before an upstream hears of it: one write, and a stale connection costs nothing.
 _WHOLE_BYTES_MAX = 64 * 1024
@@ -33,7 +34,11 @@ class Upstream:
 
     @classmethod
     def open(cls, name: str, entry: UpstreamEntry) -> "Upstream":
-        pools = tuple(Pool(server, connections_max=entry.connections_max) for server in entry.servers)
+        context, server_name = client_context(entry.servers, entry.tls), entry.tls.server_name if entry.tls else None
+        pools = tuple(
+            Pool(server, connections_max=entry.connections_max, tls=context, server_name=server_name)
+            for server in entry.servers
+        )
         return cls(name, pools, itertools.cycle(pools), entry.service_key.encode() if entry.service_key else None)
 
     async def close(self) -> None:
