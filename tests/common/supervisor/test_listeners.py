@@ -97,3 +97,11 @@ def test_more_inherited_sockets_than_listeners_is_refused() -> None:
     http = Listener("http", "127.0.0.1", 0)
     with bind(http) as one, bind(http) as two, pytest.raises(CannotStart, match="passed 2 sockets for 1 listeners"):
         Listeners([("", one), ("", two)]).open(plan(http))
+
+
+def test_sockets_of_a_unit_with_a_name_of_its_own_are_taken_in_order() -> None:
+    """As docs/tls.md has systemd open ports 80 and 443 in one unit."""
+    http = Listener("http", "127.0.0.1", 0)
+    with bind(http) as first, bind(http) as second:
+        opened = Listeners([("edge", first), ("edge", second)]).open(plan(http, Listener("https", "127.0.0.1", 0)))
+        assert (opened["http"], opened["https"]) == (first, second)

@@ -42,6 +42,11 @@ def found(check: Callable[[Host], Iterable[Finding]], host: Host) -> dict[str, F
 # Settings
 
 
+def test_an_edge_that_ends_tls_itself_needs_no_trusted_proxy(tmp_path: Path) -> None:
+    settings = {"TRUSTED_PROXIES": "", "ACME": "true", "REDIS_URL": "redis://127.0.0.1:9", "EMBEDDED": "true"}
+    assert found(policy.check, host(tmp_path, **settings))["Proxies"].state == "ok"
+
+
 def test_good_policy_passes(tmp_path: Path) -> None:
     findings = found(policy.check, host(tmp_path))
     findings.pop("Workers")  # of this machine's cores

@@ -4,9 +4,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from ops.certificates import edge_settings
 from ops.stack.doctor import Finding
 from ops.stack.doctor.production.exposure import is_loopback
 from ops.stack.doctor.production.host import Host
+from ops.stack.errors import StackError
 
 _WORKERS = ("EDGE_WORKERS", "AUTH_WORKERS", "CORE_WORKERS")
 
@@ -44,7 +46,8 @@ def _proxies(host: Host) -> Finding:
     if "0.0.0.0/0" in trusted or "::/0" in trusted:
         detail = "everybody is trusted, so anybody can claim any address"
         return Finding("Proxies", "fail", detail, "list the proxies' own addresses in TRUSTED_PROXIES")
-    if is_loopback(host.variable("EDGE_HOST", "API_HOST") or "127.0.0.1") and not trusted:
+    # One that ends TLS itself may listen elsewhere than EDGE_HOST says: on sockets of systemd's.
+    if is_loopback(host.variable("EDGE_HOST", "API_HOST") or "127.0.0.1") and not trusted and not _ends_tls(host):
         return Finding(
             "Proxies",
             "fail",
@@ -52,6 +55,13 @@ def _proxies(host: Host) -> Finding:
             "set TRUSTED_PROXIES=127.0.0.1/32,::1/128",
         )
     return Finding("Proxies", "ok", trusted or "none; the edge meets clients itself")
+
+
+def _ends_tls(host: Host) -> bool:
+    try:
+        return edge_settings(host.configuration).ends_tls
+    except StackError:
+        return False
 
 
 def _alerts(host: Host) -> Finding:
