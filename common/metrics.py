@@ -26,15 +26,14 @@ class HttpMetrics(Collector):
         self.registry = CollectorRegistry()
         self.in_flight = 0
         self._service = service
-        self._series: dict[tuple[str, str, int], _Series] = {}
+        self._series: dict[tuple[str, str, int], Series] = {}
         self.registry.register(self)
 
     def record(self, route: str, method: str, status: int, seconds: float) -> None:
         series = self._series.get((route, method, status))
         if series is None:
-            series = self._series[route, method, status] = _Series()
-        series.seconds += seconds
-        series.counts[bisect_left(_SECONDS, seconds)] += 1
+            series = self._series[route, method, status] = Series()
+        series.add(seconds)
 
     def collect(self) -> Iterator[Metric]:
         labels = ("service", "route", "method", "status")
@@ -42,7 +41,7 @@ class HttpMetrics(Collector):
         durations = HistogramMetricFamily("http_request_seconds", "Seconds until answered.", labels=labels)
         for (route, method, status), series in self._series.items():
             values = (self._service, route, method, str(status))
-            requests.add_metric(values, float(sum(series.counts)))
+            requests.add_metric(values, float(series.count))
             durations.add_metric(values, series.buckets(), series.seconds)
         yield requests
         yield durations
@@ -51,14 +50,22 @@ class HttpMetrics(Collector):
         yield in_flight
 
 
-class _Series:
-    """The durations of one route, method and status: their sum, and how many fell into each bucket."""
+class Series:
+    """Durations, as of one route, method and status: their sum, and how many fell into each bucket."""
 
     __slots__ = ("counts", "seconds")
 
     def __init__(self) -> None:
         self.seconds = 0.0
         self.counts = [0] * (len(_SECONDS) + 1)
+
+    def add(self, seconds: float) -> None:
+        self.seconds += seconds
+        self.counts[bisect_left(_SECONDS, seconds)] += 1
+
+    @property
+    def count(self) -> int:
+        return sum(self.counts)
 
     def buckets(self) -> list[tuple[str, float]]:
         """As Prometheus has them: each bound with the number of durations up to it."""

@@ -1,7 +1,7 @@
 """What an application may know about the process it runs in."""
 
 from importlib.metadata import version
-from typing import Protocol
+from typing import Any, Protocol
 
 from aiohttp import web
 
@@ -26,6 +26,7 @@ class Runtime(Protocol):
     @property
     def count(self) -> int: ...
     async def merged_metrics(self) -> list[Family]: ...
+    async def status(self) -> list[dict[str, Any]]: ...
     async def announce_closing(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
         """For `app.on_response_prepare`: while retiring, every answer ends its connection."""
 

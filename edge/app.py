@@ -12,12 +12,13 @@ from redis.asyncio import Redis
 from common import logs, settings
 from common.background import stop
 from common.error_tracking import error_tracking
-from common.health import get_metrics
 from common.http1 import Pool
 from common.limits import Limiter, connect
-from common.metrics import METRICS, HttpMetrics, snapshot
-from common.runtime import RUNTIME, Runtime
+from common.metrics import HttpMetrics, snapshot
+from common.runtime import Runtime
 from common.worker import Served, Tls, Worker
+from edge.admin.app import Admin
+from edge.admin.insight import Insight
 from edge.answer import Answers
 from edge.bans.admin import BanAdmin
 from edge.bans.ban_list import BanList
@@ -52,6 +53,7 @@ from edge.tls.served import Served as Certificates
 from edge.tls.store import require_good
 from edge.tls.termination import open_termination
 from edge.upstream.forward import Forwarding
+from edge.upstream.metrics import UpstreamMetrics
 from edge.upstream.registry import Upstreams
 from edge.usage import UsageLog
 from edge.watch import TableWatch
@@ -102,25 +104,15 @@ async def build(worker: Worker) -> Served:
     metrics = HttpMetrics("edge")
     worker.snapshot = lambda: snapshot(metrics.registry)
     banned = BanList()
-    app = create_admin(worker, metrics)
-    app.add_routes(ban_admin(loaded, banned).routes())
-    admin = web.AppRunner(app, access_log=None)
-    edge = EdgeRunner(loaded, TableFiles(loaded), worker, metrics, banned=banned)
+    desk = Admin(worker)
+    admin = web.AppRunner(desk.app(metrics, ban_admin(loaded, banned).routes()), access_log=None)
+    edge = EdgeRunner(loaded, TableFiles(loaded), worker, metrics, banned=banned, admin=desk)
     runners: dict[str, web.BaseRunner | Tls] = {"http": edge, "admin": admin}
     if "https" in worker.listens:
         runners["https"] = Tls(edge, edge.certificates.context)
     if loaded.edge_admin_port is not None:
         runners["admin-port"] = admin
     return runners
-
-
-def create_admin(runtime: Runtime, metrics: HttpMetrics) -> web.Application:
-    """What only this machine may ask: metrics now, the state of routes and limits later."""
-    app = web.Application()
-    app[RUNTIME] = runtime
-    app[METRICS] = metrics
-    app.router.add_get("/metrics", get_metrics)
-    return app
 
 
 def ban_admin(loaded: EdgeSettings, banned: BanList) -> BanAdmin:
@@ -144,11 +136,12 @@ class EdgeRunner(web.BaseRunner):
         lines: logs.LineWriter = logs.STDOUT,
         *,
         banned: BanList | None = None,
+        admin: Admin | None = None,
     ) -> None:
         super().__init__(shutdown_timeout=loaded.shutdown_seconds)
         self.certificates = Certificates(loaded.hosts)
         self._arguments = (loaded, files, runtime, metrics, lines)
-        self._banned = banned or BanList()
+        self._shared = (banned or BanList(), admin or Admin(runtime))
         self._resources = AsyncExitStack()
 
     async def shutdown(self) -> None:
@@ -162,7 +155,7 @@ class EdgeRunner(web.BaseRunner):
             header_seconds=loaded.edge_header_seconds,
             is_trusted=ClientAddresses(loaded.proxies).is_trusted,
         )
-        opening = open_edge(*self._arguments, banned=self._banned, certificates=self.certificates)
+        opening = open_edge(*self._arguments, shared=(*self._shared, self.certificates))
         handler = await self._resources.enter_async_context(opening)
         _collect(self._resources, metrics, LoadCollector(doors, handler.shedding))
         return create_server(handler, doors, keep_alive_seconds=loaded.edge_keep_alive_seconds)
@@ -179,10 +172,10 @@ async def open_edge(
     metrics: HttpMetrics,
     lines: logs.LineWriter,
     *,
-    banned: BanList,
-    certificates: Certificates,
+    shared: tuple[BanList, Admin, Certificates],
 ) -> AsyncIterator[Handler]:
     """The whole edge of one worker."""
+    banned, admin, certificates = shared
     async with AsyncExitStack() as resources:
         await resources.enter_async_context(error_tracking(loaded, "edge"))
         watch = TableWatch(files, speaks=runtime.index == 0)
@@ -212,9 +205,7 @@ async def open_edge(
         addresses = ClientAddresses(loaded.proxies)
         bans = _bans(loaded, banned, limiter, addresses)
         _collect(resources, metrics, BanCollector(bans))
-        banned.attach(limiter)
-        await banned.read()  # before we are ready: a new worker lets nobody in whom the old one refused
-        _run(resources, banned.follow())
+        await _open_bans(banned, limiter, resources)
 
         forwarding = Forwarding(upstreams)
         caching = Caching(forwarding, Store(loaded.edge_cache_bytes_max))
@@ -225,6 +216,8 @@ async def open_edge(
         termination = await resources.enter_async_context(open_termination(loaded, certificates, redis, runtime))
         cors = Cors(loaded.allowed_origins)
         limiting = Limiting(limiter, loaded.limit_table.enforced(["general"]))
+        upstream_metrics = _measure(upstreams, metrics, resources)
+        insight = Insight(loaded, table, upstreams, watch.refused)
         router = _router(table, loaded.limit_table, loaded)
         termination.hosts = (*loaded.hosts, *router.hosts)
         handler = Handler(
@@ -240,11 +233,12 @@ async def open_edge(
             caching=caching,
             answers=Answers(cors, runtime),
             health=EdgeHealth(lambda: _services(upstreams), limiter, runtime),
-            recorder=Recorder(metrics, lines, logs.AccessLines(loaded.access_log_format), usage),
+            recorder=Recorder(metrics, upstream_metrics, lines, logs.AccessLines(loaded.access_log_format), usage),
             shedding=shedding,
         )
 
         def adopt(table: Table, limits: LimitTable) -> None:
+            insight.table = table
             router = _router(table, limits, loaded)
             upstreams.adopt(table.upstreams)
             handler.adopt(Hosts(loaded.hosts, router.hosts), router)
@@ -252,6 +246,7 @@ async def open_edge(
 
         if loaded.edge_watch_seconds:
             _run(resources, watch.follow(adopt, loaded.edge_watch_seconds))
+        admin.insight = insight
         yield handler
 
 
@@ -271,6 +266,18 @@ def _open_usage(redis: Redis, metrics: HttpMetrics, resources: AsyncExitStack) -
     resources.push_async_callback(usage.close)
     _run(resources, usage.follow())
     return usage
+
+
+async def _open_bans(banned: BanList, limiter: Limiter, resources: AsyncExitStack) -> None:
+    banned.attach(limiter)
+    await banned.read()  # before we are ready: a new worker lets nobody in whom the old one refused
+    _run(resources, banned.follow())
+
+
+def _measure(upstreams: Upstreams, metrics: HttpMetrics, resources: AsyncExitStack) -> UpstreamMetrics:
+    of_upstreams = UpstreamMetrics(upstreams)
+    _collect(resources, metrics, of_upstreams)
+    return of_upstreams
 
 
 def _bans(loaded: EdgeSettings, banned: BanList, limiter: Limiter, addresses: ClientAddresses) -> Bans:

@@ -29,6 +29,8 @@ class Exchange:
     decision: Decision | None = None
     status: int = 0
     bytes_sent: int = 0
+    sent: float = 0.0  # when it was passed on to its upstream; 0 when it was not
+    upstream_seconds: float = 0.0  # until the head of the upstream's answer was here; 0 when none came
     template: str = ""  # the route template the service says it used, for metrics and usage
     keep_alive: bool = True
     must_answer: bool = True  # False once bytes of an answer have left

@@ -15,6 +15,7 @@ from common.logs import AccessLines, LineWriter
 from common.metrics import HttpMetrics
 from edge.exchange import Exchange
 from edge.policies.bans import Bans
+from edge.upstream.metrics import UpstreamMetrics
 from edge.usage import UsageLog
 
 log = structlog.get_logger()
@@ -23,9 +24,15 @@ _LABELS_MAX = 1000
 
 class Recorder:
     def __init__(
-        self, metrics: HttpMetrics, lines: LineWriter, access: AccessLines, usage: UsageLog | None = None
+        self,
+        metrics: HttpMetrics,
+        upstreams: UpstreamMetrics,
+        lines: LineWriter,
+        access: AccessLines,
+        usage: UsageLog | None = None,
     ) -> None:
         self._metrics = metrics
+        self._upstreams = upstreams
         self._usage = usage
         self._lines = lines
         self._access = access
@@ -46,6 +53,9 @@ class Recorder:
         self._metrics.in_flight -= 1
         label = self._label(exchange)
         self._metrics.record(label, exchange.method, exchange.status, seconds)
+        if exchange.sent and exchange.route is not None:
+            waited = exchange.upstream_seconds or exchange.started + seconds - exchange.sent
+            self._upstreams.record(exchange.route.upstream, exchange.status, waited)
         error_tracking.trace(exchange.request_id, f"{exchange.method} {label}", exchange.status, seconds)
         if self._usage is not None:
             self._usage.add(exchange, label, seconds)

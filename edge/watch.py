@@ -56,11 +56,11 @@ class TableWatch:
         try:
             table, limits = await asyncio.to_thread(self._files.read)
         except (TableError, SettingsError) as error:
-            self.refused = str(error).splitlines()
+            self.refused[:] = str(error).splitlines()
             if self._speaks:
-                log.warning("table_refused", faults=self.refused, in_force="the one before")
+                log.warning("table_refused", faults=list(self.refused), in_force="the one before")
             return
-        self.refused = []
+        self.refused.clear()
         adopt(table, limits)
         if self._speaks:
             await asyncio.to_thread(self._files.keep, table)

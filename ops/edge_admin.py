@@ -25,7 +25,7 @@ class _Connection(http.client.HTTPConnection):
 
 
 def ask(place: Place, method: str, target: str, body: Any = None, *, timeout: float = 5) -> dict[str, Any]:
-    """What the edge over this place answers. Raises StackError with its refusal, or when it does not answer."""
+    """The data that the edge over this place answers. Raises StackError with its refusal, or without an answer."""
     path = place.run / "edge-admin.sock"
     connection = _Connection(str(path), timeout)
     try:
@@ -45,4 +45,5 @@ def ask(place: Place, method: str, target: str, body: Any = None, *, timeout: fl
         connection.close()
     if response.status != 200 or not isinstance(answer, dict):
         raise StackError(str(answer.get("error", response.status)) if isinstance(answer, dict) else "no usable answer")
-    return answer
+    data: dict[str, Any] = answer["data"]
+    return data

@@ -68,4 +68,5 @@ class BanAdmin:
 
 
 def _answer(body: dict[str, Any], status: int = 200) -> web.Response:
-    return web.Response(body=json.dumps(body), status=status, content_type="application/json")
+    shown = {"success": True, "data": body} if status == 200 else {"success": False, **body}
+    return web.Response(body=json.dumps(shown), status=status, content_type="application/json")

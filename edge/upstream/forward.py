@@ -59,8 +59,9 @@ class Forwarding:
         assert exchange.route is not None
         upstream = self._upstreams[exchange.route.upstream]
         body, length = await _body(exchange)
+        exchange.sent = time.perf_counter()
         try:
-            return await next(upstream.turn).request(
+            response = await next(upstream.turn).request(
                 exchange.method,
                 _target(exchange),
                 request_headers(exchange, upstream.service_key, withheld),
@@ -68,6 +69,8 @@ class Forwarding:
                 timeouts=exchange.route.timeouts,
                 body_length=length,
             )
+            exchange.upstream_seconds = time.perf_counter() - exchange.sent
+            return response
         except http1.PoolExhausted as error:
             raise ServiceUnavailable(f"Too many requests are waiting for {upstream.name}", detail=str(error)) from error
         except (http1.ConnectTimeout, http1.FirstByteTimeout, http1.IdleTimeout) as error:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from common.metrics import HttpMetrics, snapshot
 from common.supervisor.listeners import bind
 from common.supervisor.plan import Listener
 from common.supervisor.serving import TlsSite
+from edge.admin.app import Admin
 from edge.app import EdgeRunner
 from edge.bans.ban_list import BanList
 from edge.settings import EdgeSettings
@@ -32,6 +34,9 @@ class Runtime:
     retiring: bool = False
     draining: bool = False
     metrics: HttpMetrics = field(default_factory=lambda: HttpMetrics("edge"))
+
+    async def status(self) -> list[dict[str, object]]:
+        return [{"worker": self.index, "pid": os.getpid(), "state": "ready", "restarts": 0, "started_at": 0.0}]
 
     async def merged_metrics(self) -> list[object]:
         return snapshot(self.metrics.registry)
@@ -69,7 +74,12 @@ async def start_edge(tmp_path: Path) -> AsyncIterator[StartEdge]:
         count = 0
 
         async def start(
-            routes: str, runtime: Runtime | None = None, banned: BanList | None = None, port: int = 0, **environ: str
+            routes: str,
+            runtime: Runtime | None = None,
+            banned: BanList | None = None,
+            admin: Admin | None = None,
+            port: int = 0,
+            **environ: str,
         ) -> Edge:
             nonlocal count
             count += 1
@@ -86,7 +96,7 @@ async def start_edge(tmp_path: Path) -> AsyncIterator[StartEdge]:
             loaded = settings.load(EdgeSettings, variables)
             runtime = runtime or Runtime()
             files = TableFiles(loaded, variables)
-            runner = EdgeRunner(loaded, files, runtime, runtime.metrics, lines, banned=banned)
+            runner = EdgeRunner(loaded, files, runtime, runtime.metrics, lines, banned=banned, admin=admin)
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
             site = web.TCPSite(runner, "127.0.0.1", port)

@@ -166,7 +166,8 @@ class Desk:
 
     async def ask(self, method: str, path: str = "/bans", body: Any = None) -> tuple[int, dict[str, Any]]:
         async with self.client.request(method, path, json=body) as response:
-            return response.status, json.loads(await response.read())
+            answer = json.loads(await response.read())
+            return response.status, answer.get("data", answer)
 
 
 @pytest.fixture
