@@ -5,16 +5,18 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
 from redis.asyncio import Redis
 from structlog.typing import FilteringBoundLogger
 
+from common.limits.cluster import Cluster
 from common.limits.denials import Denials
 from common.limits.memory import MemoryLists
 from common.limits.rules import MICROSECONDS, Decision, Rule, answers, decide
-from common.limits.store import Store, list_keys, script_call
+from common.limits.store import Call, Slots, Store, find_slots, list_keys, script_call
 from common.limits.wire import pack
 
 _FORGET = b"redis.call('DEL', unpack(KEYS)) return {}"
@@ -56,28 +58,36 @@ class Limiter:
         self._pending: list[_Call] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self.counts: defaultdict[str, Counts] = defaultdict(Counts)
-        self._store = (
-            None
-            if client is None
-            else Store(
+        self._store: Store | Cluster | None = None
+        if client is not None:
+            new_store = partial(
+                Store,
                 client,
                 timeout_seconds=timeout_seconds,
                 connect_seconds=connect_seconds,
                 probe_seconds=probe_seconds,
                 log=log or structlog.get_logger(),
+            )
+            new_cluster = partial(
+                Cluster,
+                new_store,
+                find_slots=partial(find_slots, client, timeout_seconds, connect_seconds),
+                probe_seconds=probe_seconds,
                 on_back=self._memory.clear,
             )
-        )
+            self._store = new_store(on_back=self._memory.clear, on_cluster=partial(self._become_cluster, new_cluster))
 
     @property
     def degraded(self) -> bool:
         """Whether the store is away, so that limits are approximate. False without a store by choice."""
-        return self._store is not None and self._store.is_down
+        return self._store is not None and self._store.is_degraded
 
     async def open(self) -> None:
         """Connect now rather than at the first check. A store that is away raises nothing."""
-        if self._store is not None:
-            await self._store.open()
+        while (store := self._store) is not None:
+            await store.open()
+            if store is self._store:  # else it was one node of a cluster
+                return
 
     async def close(self) -> None:
         """Leave the store; checks under way are answered from memory. The client stays its owner's to close."""
@@ -96,7 +106,7 @@ class Limiter:
         if len(self._denials) and (refusal := self._remembered(keys, rules)) is not None:
             return refusal
         if self._store is None or self._store.is_down:
-            return self._check_memory(keys, rules)
+            return self._check_memory(keys, rules, degraded=self.degraded)
         return await self._ask(keys, rules)
 
     def watch(self, subject: str, rules: Sequence[Rule], tell: Callable[[Decision], None]) -> None:
@@ -105,7 +115,7 @@ class Limiter:
         if len(self._denials) and (refusal := self._remembered(keys, rules)) is not None:
             tell(refusal)
         elif self._store is None or self._store.is_down:
-            tell(self._check_memory(keys, rules))
+            tell(self._check_memory(keys, rules, degraded=self.degraded))
         else:
             self._ask(keys, rules).add_done_callback(lambda decision: tell(decision.result()))
 
@@ -155,6 +165,11 @@ class Limiter:
         if calls and self._store is not None:
             self._store.submit(calls)
 
+    def _become_cluster(self, new_cluster: Callable[[Slots], Cluster], slots: Slots, waiting: list[Call]) -> None:
+        """What was taken for the store is a node of a cluster; `waiting` are the calls that it was given."""
+        self._store = cluster = new_cluster(slots)
+        cluster.submit(waiting)
+
     def _remembered(self, keys: Sequence[str], rules: Sequence[Rule]) -> Decision | None:
         """The refusal among the remembered ones that lasts longest."""
         now = asyncio.get_running_loop().time()
@@ -171,7 +186,7 @@ class Limiter:
         counts.denied_locally += 1
         return refusal
 
-    def _check_memory(self, keys: Sequence[str], rules: Sequence[Rule]) -> Decision:
+    def _check_memory(self, keys: Sequence[str], rules: Sequence[Rule], *, degraded: bool) -> Decision:
         """The same rules in this worker alone, with its part of each limit."""
         limits = [max(1, rule.limit // self._processes) if rule.is_divided else rule.limit for rule in rules]
         checks = [
@@ -179,7 +194,7 @@ class Limiter:
             for key, rule, limit in zip(keys, rules, limits, strict=True)
         ]
         reply = self._memory.check(checks, int(self._clock() * MICROSECONDS))
-        decision = decide(rules, reply, limits, degraded=self.degraded)
+        decision = decide(rules, reply, limits, degraded=degraded)
         self._count(decision, rules)
         return decision
 
@@ -194,7 +209,7 @@ class Limiter:
 
     def _answer(self, keys: Sequence[str], rules: Sequence[Rule], reply: list[int] | None, sent: float) -> Decision:
         if reply is None:
-            return self._check_memory(keys, rules)
+            return self._check_memory(keys, rules, degraded=True)
         decision = decide(rules, reply, [rule.limit for rule in rules], degraded=False)
         self._count(decision, rules)
         if not decision.allowed:
@@ -223,17 +238,17 @@ class _Script:
 class _Call:
     """One check on its way to the store."""
 
-    __slots__ = ("_keys", "_limiter", "_rules", "decision", "packed")
+    __slots__ = ("_limiter", "_rules", "decision", "keys", "packed")
 
     def __init__(
         self, limiter: Limiter, keys: Sequence[str], rules: Sequence[Rule], decision: asyncio.Future[Decision]
     ) -> None:
         self._limiter = limiter
-        self._keys = keys
+        self.keys = keys
         self._rules = rules
         self.decision = decision
         self.packed = script_call(keys, rules)
 
     def settle(self, reply: list[int] | None, sent: float) -> None:
         if not self.decision.done():
-            self.decision.set_result(self._limiter._answer(self._keys, self._rules, reply, sent))
+            self.decision.set_result(self._limiter._answer(self.keys, self._rules, reply, sent))

@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from redis.asyncio import Redis
 from structlog.typing import FilteringBoundLogger
@@ -16,6 +16,9 @@ from common.limits.wire import Wire, WireError, open_wire, pack
 SCRIPT = (Path(__file__).parent / "script.lua").read_bytes()
 SCRIPT_SHA = hashlib.sha1(SCRIPT, usedforsecurity=False).hexdigest()
 _LOAD = pack("SCRIPT", "LOAD", SCRIPT)
+_ASKING = pack("ASKING")
+_SLOTS = pack("CLUSTER", "SLOTS")
+_ELSEWHERE = ("MOVED ", "ASK ", "TRYAGAIN ")
 _PREFIX = "gatehouse:limit:"
 
 
@@ -33,18 +36,40 @@ def script_call(keys: Sequence[str], rules: Sequence[Rule]) -> bytes:
     return pack("EVALSHA", SCRIPT_SHA, len(keys), *keys, *arguments)
 
 
+# Host and port of a node of a cluster, and its runs of slots: first, last, whose.
+Address = tuple[str, int]
+Slots = list[tuple[int, int, Address]]
+
+
 class Call(Protocol):
     """A packed script call; `settle` takes its reply, or None when the store could not be asked. Times: loop time."""
 
-    packed: bytes
-
+    @property
+    def packed(self) -> bytes: ...
+    @property
+    def keys(self) -> Sequence[str]: ...
     def settle(self, reply: list[int] | None, sent: float) -> None: ...
+
+
+class NodeRole(NamedTuple):
+    """What makes a store one node of a cluster.
+
+    probe_key   one that it keeps itself
+    redirect    takes a call that belongs to another node, with the error that says so
+    changed     told whenever `is_down` changes
+    """
+
+    address: Address
+    probe_key: str
+    redirect: Callable[[Call, str], None]
+    changed: Callable[[], None]
 
 
 class Store:
     """Sends batches of calls, each in one round trip. From the first fault until a probe succeeds it `is_down`.
 
     A fault is a refused or lost connection, an answer that does not come in time, or any error but a missing script.
+    A server that turns out to be of a cluster is left at once: `on_cluster` gets its slots and the calls that wait.
     """
 
     def __init__(
@@ -55,25 +80,37 @@ class Store:
         connect_seconds: float,
         probe_seconds: float,
         log: FilteringBoundLogger,
-        on_back: Callable[[], None],
+        on_back: Callable[[], None] = lambda: None,
+        on_cluster: Callable[[Slots, list[Call]], None] | None = None,
+        role: NodeRole | None = None,
     ) -> None:
         self._client = client
         self._timeout_seconds = timeout_seconds
         self._connect_seconds = connect_seconds
         self._probe_seconds = probe_seconds
-        self._log = log
+        self._log = log if role is None else log.bind(node=f"{role.address[0]}:{role.address[1]}")
         self._on_back = on_back
+        self._on_cluster = on_cluster
+        self._role = role
         self._wire: Wire | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._waiting: list[Call] = []  # until it is known whether the store is there
         self._known = asyncio.Event()
         self.is_down = False
 
+    @property
+    def is_degraded(self) -> bool:
+        return self.is_down
+
     async def open(self) -> None:
         """Connect now rather than at the first batch. A store that is away is no error: it is down and probed for."""
+        self.start()
+        await self._known.wait()
+
+    def start(self) -> None:
+        """The same without waiting."""
         if self._wire is None and self._connecting is None:
             self._connect_soon(0)
-        await self._known.wait()
 
     def submit(self, calls: Sequence[Call]) -> None:
         """Settle each call exactly once, later or (while down) at once."""
@@ -83,8 +120,25 @@ class Store:
             self._send(self._wire, calls)
         else:
             self._waiting += calls
-            if self._connecting is None:
-                self._connect_soon(0)
+            self.start()
+
+    def submit_asking(self, call: Call) -> None:
+        """A call whose slot is moving here: it says that it was sent."""
+        if self._wire is not None:
+            self._send(self._wire, [call], _ASKING)
+        else:
+            call.settle(None, 0.0)
+
+    async def slots(self) -> Slots:
+        """Where this node sees the cluster's slots; empty when it cannot be asked."""
+        if self._wire is None:
+            return []
+        (reply,) = await self._wire.exchange(_SLOTS, 1)
+        return read_slots(reply, self._host)
+
+    @property
+    def _host(self) -> str:
+        return self._role.address[0] if self._role else self._client.connection_pool.connection_kwargs.get("host", "")
 
     async def close(self) -> None:
         """Disconnect. Open calls are settled with None, and so is every later one."""
@@ -105,22 +159,39 @@ class Store:
         while True:
             await asyncio.sleep(delay_seconds)
             try:
-                self._come_up(await self._connect())
+                wire, slots = await self._connect()
+                if slots and self._on_cluster is not None:
+                    self._leave_to_cluster(wire, slots, self._on_cluster)
+                else:
+                    self._come_up(wire)
                 return
             except Exception as error:  # noqa: BLE001  # whatever it is, limits go on from memory; it is logged
                 self._go_down(str(error) or type(error).__name__)
             delay_seconds = self._probe_seconds
 
-    async def _connect(self) -> Wire:
-        """A connection on which the script is loaded and writes are accepted."""
+    async def _connect(self) -> tuple[Wire, Slots]:
+        """A connection on which the script is loaded and writes are accepted; the slots, if it is of a cluster."""
+        key, address = (self._role.probe_key, self._role.address) if self._role else (_PREFIX + "{probe}", None)
         async with asyncio.timeout(self._connect_seconds):
-            wire = await open_wire(self._client, self._timeout_seconds)
+            wire = await open_wire(self._client, self._timeout_seconds, address)
             try:
-                await wire.ask(("SCRIPT", "LOAD", SCRIPT), ("SET", _PREFIX + "{probe}", "", "PX", 1000))
+                replies = await wire.exchange(_SLOTS + _LOAD + pack("SET", key, "", "PX", 1000), 3)
+                slots = read_slots(replies[0], self._host)
+                _require_usable(replies[1:], of_cluster=bool(slots))
             except BaseException:
                 wire.close("not usable")
                 raise
-            return wire
+            return wire, slots
+
+    def _leave_to_cluster(self, wire: Wire, slots: Slots, on_cluster: Callable[[Slots, list[Call]], None]) -> None:
+        wire.close("a cluster has a connection to each node")
+        self._connecting = None
+        if self.is_down:
+            self._log.info("limits_store_back")
+            self._on_back()
+        waiting, self._waiting = self._waiting, []
+        on_cluster(slots, waiting)
+        self._known.set()
 
     def _come_up(self, wire: Wire) -> None:
         if not wire.is_open:
@@ -132,6 +203,7 @@ class Store:
             self.is_down = False
             self._log.info("limits_store_back")
             self._on_back()
+            self._tell()
         if self._waiting:
             waiting, self._waiting = self._waiting, []
             self._send(wire, waiting)
@@ -140,8 +212,13 @@ class Store:
         if not self.is_down:
             self.is_down = True
             self._log.warning("limits_store_down", reason=reason)
+            self._tell()
         self._known.set()
         self._settle_waiting()
+
+    def _tell(self) -> None:
+        if self._role is not None:
+            self._role.changed()
 
     def _fail(self, reason: str) -> None:
         """The store answers, but not as it should."""
@@ -156,21 +233,22 @@ class Store:
             self._go_down(reason)
         self._connect_soon(self._probe_seconds if self.is_down else 0)
 
-    def _send(self, wire: Wire, calls: Sequence[Call], *, load: bool = False) -> None:
+    def _send(self, wire: Wire, calls: Sequence[Call], lead: bytes = b"") -> None:
+        """`lead` is a command to send before, whose reply is nobody's."""
         packed = b"".join([call.packed for call in calls])
-        receiver = partial(self._receive, calls, wire.now(), load)
-        if load:
-            wire.send(_LOAD + packed, len(calls) + 1, receiver)
+        receiver = partial(self._receive, calls, wire.now(), lead)
+        if lead:
+            wire.send(lead + packed, len(calls) + 1, receiver)
         else:
             wire.send(packed, len(calls), receiver)
 
-    def _receive(self, calls: Sequence[Call], sent: float, loaded: bool, replies: list[Any] | None) -> None:
+    def _receive(self, calls: Sequence[Call], sent: float, lead: bytes, replies: list[Any] | None) -> None:
         if replies is None:
             _settle_none(calls)
             return
-        missing = self._settle(calls, sent, replies[1:] if loaded else replies)
-        if missing and not loaded and self._wire is not None:
-            self._send(self._wire, missing, load=True)
+        missing = self._settle(calls, sent, replies[1:] if lead else replies)
+        if missing and lead != _LOAD and self._wire is not None:
+            self._send(self._wire, missing, _LOAD)
         elif missing:
             self._fail(f"the script cannot be loaded: {replies[0]}")
             _settle_none(missing)
@@ -183,6 +261,8 @@ class Store:
                 call.settle(reply, sent)
             elif str(reply).startswith("NOSCRIPT"):
                 missing.append(call)
+            elif self._role is not None and str(reply).startswith(_ELSEWHERE):
+                self._role.redirect(call, str(reply))
             else:
                 self._fail(str(reply))
                 call.settle(None, sent)
@@ -196,3 +276,28 @@ class Store:
 def _settle_none(calls: Sequence[Call]) -> None:
     for call in calls:
         call.settle(None, 0.0)
+
+
+async def find_slots(client: Redis, timeout_seconds: float, connect_seconds: float) -> Slots:
+    """The slots as whatever `client` leads to sees them. Raises OSError, WireError."""
+    async with asyncio.timeout(connect_seconds):
+        wire = await open_wire(client, timeout_seconds)
+        try:
+            (reply,) = await wire.exchange(_SLOTS, 1)
+        finally:
+            wire.close("asked")
+    return read_slots(reply, client.connection_pool.connection_kwargs.get("host", ""))
+
+
+def read_slots(reply: Any, host: str) -> Slots:
+    """The answer to CLUSTER SLOTS; empty where it is an error. `host` stands for a node that does not know its own."""
+    if not isinstance(reply, list):
+        return []
+    return [(first, last, ((owner[0] or b"").decode() or host, owner[1])) for first, last, owner, *_ in reply]
+
+
+def _require_usable(replies: Sequence[Any], *, of_cluster: bool) -> None:
+    """Raises WireError. A node whose probed slot has gone elsewhere can be used for the others."""
+    for reply in replies:
+        if isinstance(reply, Exception) and not (of_cluster and str(reply).startswith(_ELSEWHERE)):
+            raise WireError(str(reply))

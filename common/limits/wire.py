@@ -141,8 +141,8 @@ class Wire(asyncio.Protocol):
             self._arm(due)
 
 
-async def open_wire(client: Redis, timeout_seconds: float) -> Wire:
-    """Connect where `client` connects (TCP, TLS or Unix socket; its credentials and database).
+async def open_wire(client: Redis, timeout_seconds: float, address: tuple[str, int] | None = None) -> Wire:
+    """Connect where `client` connects (TCP, TLS or Unix socket; its credentials and database), or so to `address`.
 
     Raises OSError, WireError; the caller bounds the time.
     """
@@ -152,12 +152,12 @@ async def open_wire(client: Redis, timeout_seconds: float) -> Wire:
     def protocol() -> Wire:
         return Wire(timeout_seconds)
 
-    if path := settings.get("path"):
+    if address is None and (path := settings.get("path")):
         _, wire = await loop.create_unix_connection(protocol, path)
     else:
         template = pool.make_connection()  # type: ignore[no-untyped-call]
         ssl = template.ssl_context.get() if isinstance(template, SSLConnection) else None
-        host, port = settings.get("host", "localhost"), settings.get("port", 6379)
+        host, port = address or (settings.get("host", "localhost"), settings.get("port", 6379))
         _, wire = await loop.create_connection(protocol, host, port, ssl=ssl)
     try:
         if credentials := _credentials(settings):
