@@ -7,8 +7,8 @@ list of admission times for each rule of the subject, admitted in all of them or
 - a refused call passes once its `retry_after` seconds have gone by, unless other calls of the subject came first;
 - checks made within one turn of the event loop leave in one round trip, and a refusal is remembered locally until it
   ends, so that a flood costs the store nothing;
-- the store may be a cluster, which it says itself: each node has its own connection and batch, and one that is away takes
-  its own keys alone into memory;
+- the store may be a cluster, which it says itself: each node has its own connection and batch, and one that is away
+  takes its own keys alone into memory;
 - a store that is away, stalled or refuses writes never fails a call: each worker then enforces max(1, limit // workers)
   in its own memory, approximately and marked `degraded` (a cost above that part counts as the part).
 """
