@@ -10,10 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from aiohttp import web
 from redis.asyncio import Redis
 
+from common.background import stop
 from common.valkey import connect
 from edge.tls.challenges import Challenges
 from edge.tls.lock import held
@@ -217,6 +219,30 @@ async def test_an_authority_that_is_away_is_a_failure_with_its_reason(start_rene
     assert await renewal.attend("one.test") == "failed"
     error = read_kept(renewal.folders.own, "one.test").error
     assert error == "https://127.0.0.1:9/dir cannot be reached (ConnectionError)"
+
+
+async def test_an_order_that_is_given_up_leaves_no_process_no_lock_and_no_failure(
+    start_renewal: StartRenewal, redis: Redis
+) -> None:
+    """As a reload does with one that is under way."""
+    asked, over = asyncio.Event(), asyncio.Event()
+
+    async def say_nothing(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await over.wait()
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as silent:
+        renewal = start_renewal(directory=f"https://127.0.0.1:{silent.sockets[0].getsockname()[1]}/dir")
+        ordering = asyncio.create_task(renewal.attend("one.test"))
+        async with asyncio.timeout(WAIT_SECONDS):
+            await asked.wait()
+        (child,) = [one for one in psutil.Process().children() if "edge.tls.order" in one.cmdline()]
+        await stop(ordering)
+        assert not child.is_running()
+        over.set()
+    assert await redis.keys("*lock*") == []
+    assert read_kept(renewal.folders.own, "one.test") == Record()
 
 
 def test_waiting_grows_to_a_day_and_the_budget_stays_below_the_authoritys() -> None:
