@@ -79,6 +79,25 @@ def test_script_and_memory_agree_with_a_plain_list(
             assert run_script(script_at, checks, now) == expected
 
 
+@given(
+    window=st.integers(1, 400),
+    calls=st.lists(st.tuples(st.integers(0, 120), st.integers(1, 12), st.integers(1, 40)), min_size=1, max_size=40),
+)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_limit_that_changes_within_a_window_counts_what_was_used(
+    script_at: Script, subject: str, window: int, calls: list[tuple[int, int, int]]
+) -> None:
+    """As when a caller's tier changes: each call comes with the limit of that moment, higher or lower than before."""
+    model, memory, now, key = Model(), MemoryLists(), START, f"{{{subject}}}:tier"
+    script_at.registered_client.delete(key)
+    for step, cost, limit in calls:
+        now += step
+        checks = [(key, limit, window, min(cost, limit))]
+        expected = model.check(checks, now)
+        assert memory.check(checks, now) == expected
+        assert run_script(script_at, checks, now) == expected
+
+
 def test_clock_set_back_admits_no_more_and_blocks_no_longer_than_a_window(script_at: Script, subject: str) -> None:
     memory = MemoryLists()
 
