@@ -36,6 +36,7 @@ class Admin:
         yield web.get("/upstreams", self._measured(views.upstreams))
         yield web.get("/limiter", self._measured(views.limiter))
         yield web.get("/traffic", self._measured(views.traffic))
+        yield web.get("/families", self._families)
         yield web.get("/workers", self._workers)
         yield web.get("/certificates", self._certificates)
 
@@ -51,6 +52,10 @@ class Admin:
             return answer(view(insight, await self._runtime.merged_metrics()))
 
         return get
+
+    async def _families(self, _request: web.Request) -> web.Response:
+        """What /metrics says, for programs of ours: lists instead of text."""
+        return answer({"items": await self._runtime.merged_metrics()})
 
     async def _workers(self, _request: web.Request) -> web.Response:
         return answer({"items": [views.worker(status) for status in await self._runtime.status()]})

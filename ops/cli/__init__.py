@@ -15,6 +15,7 @@ _COMMANDS = {
     "reload": "Bring changed settings and route tables into effect, everywhere or nowhere.",
     "route": "List what goes where; add or remove a service of yours.",
     "status": "Show what runs, since when, and whether it is ready.",
+    "top": "Show what the edge does, live: traffic, upstreams, limits, workers.",
     "logs": "Show the logs of all parts, in the order of time.",
     "doctor": "Check this machine and this stack, and say what to do.",
     "certs": "Show the edge's certificates, and renew them.",

@@ -8,7 +8,9 @@ import stat
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
@@ -205,6 +207,30 @@ def test_doctor_names_what_is_wrong_and_what_to_do(stack: Stack) -> None:
 def test_migrate_on_a_running_stack_has_nothing_to_do(stack: Stack) -> None:
     done = stack.gatehouse("migrate", "--json")
     assert (done.returncode, json.loads(done.stdout)) == (0, {"applied": [], "kept": []})
+
+
+def test_top_shows_what_the_edge_did_just_now(stack: Stack) -> None:
+    ended = threading.Event()
+
+    def ask() -> None:
+        while not ended.wait(0.02):
+            with suppress(HTTPError):  # 404 is an answer too
+                urlopen(f"{stack.url}/api/nothing-of-the-kind", timeout=5).close()
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        figures = json.loads(stack.gatehouse("top", "--json").stdout)
+        page = stack.gatehouse("top")  # no terminal: one page
+    finally:
+        ended.set()
+        asking.join(10)
+    assert figures["errors_4xx_per_second"] > 0
+    assert [row["route"] for row in figures["routes"]] == ["unmatched"]
+    assert {row["upstream"] for row in figures["upstreams"]} == {"auth", "core"}
+    assert [one["state"] for one in figures["workers"]] == ["ready"]
+    assert page.returncode == 0
+    assert re.search(r"^unmatched +GET +[1-9]", page.stdout, re.MULTILINE)
 
 
 def test_restart_replaces_the_workers_and_loses_no_request(stack: Stack) -> None:
