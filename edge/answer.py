@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from email.utils import formatdate
 from http import HTTPStatus
+from typing import TYPE_CHECKING, cast
 
 from aiohttp import web
 
@@ -23,6 +24,9 @@ from edge.policies.limiting import limit_headers
 from edge.policies.security_headers import SECURITY_LINES
 from edge.upstream.answer_headers import passing_down
 from edge.upstream.headers import find
+
+if TYPE_CHECKING:
+    from edge.connection import ClientConnection
 
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _REASONS[421] = b"Misdirected Request"
@@ -92,8 +96,9 @@ class Answers:
         elif whole is not None:
             framing = b"Content-Length: %d\r\n" % len(whole)
             head = self._head(exchange, response.status, response.reason, headers, framing)
-            await _write(exchange, head + whole)
             exchange.bytes_sent = len(whole)
+            if not exchange.keep_alive or not _send_soon(exchange, head + whole):
+                await _write(exchange, head + whole)
         else:
             await self._stream(exchange, response, headers)
 
@@ -151,6 +156,15 @@ def _connection_line(exchange: Exchange) -> bytes:
     if not exchange.keep_alive:
         return b"Connection: close\r\n"
     return b"" if exchange.request.version >= (1, 1) else b"Connection: keep-alive\r\n"
+
+
+def _send_soon(exchange: Exchange, answer: bytes) -> bool:
+    """Raises ClientGone. False where the answer is to be written at once."""
+    connection = cast("ClientConnection", exchange.request.protocol)
+    if connection.transport is None or connection.transport.is_closing():
+        raise ClientGone
+    exchange.must_answer = not connection.send_soon(answer)
+    return not exchange.must_answer
 
 
 async def _write(exchange: Exchange, data: bytes) -> None:

@@ -13,22 +13,26 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.web_protocol import ERROR, _ErrInfo
 
+from common.http1.cork import Cork
 from edge.answer import Answered
 from edge.guard import GuardedConnection
 from edge.head import Head
 
 log = structlog.get_logger()
+_TOGETHER_BYTES_MAX = 64 * 1024
 _LINGER_SECONDS = 2.0  # how long an early answer waits for the rest of the body, so that the client can read it
 
 
 class ClientConnection(GuardedConnection):
     """Its task is cancelled when the client goes (`handler_cancellation`), and with it the request in service."""
 
-    __slots__ = ("head",)
+    __slots__ = ("_cork", "_unsent", "head")
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
+    def __init__(self, manager: web.Server, *, cork: Cork, **options: Any) -> None:
+        super().__init__(manager, **options)
         self.head: Head | None = None  # of the request before
+        self._cork = cork
+        self._unsent = b""
 
     async def start(self) -> None:
         """Serves until the connection ends; called by aiohttp, once."""
@@ -78,6 +82,32 @@ class ClientConnection(GuardedConnection):
             # The parser has paused for another protocol, and what comes is HTTP after all: this sets it going again.
             await self.finish_response(request, answered, None)  # type: ignore[arg-type]
         return answered
+
+    def send_soon(self, answer: bytes) -> bool:
+        """Sends a whole small answer together with others; False where it is to be written at once.
+
+        That is where a client reads more slowly than it asks, or has asked ahead: answers leave in order.
+        """
+        transport = self.transport
+        if (
+            transport is None
+            or self._messages
+            or len(answer) > _TOGETHER_BYTES_MAX
+            or transport.get_write_buffer_size()
+        ):
+            return False
+        self._unsent = answer
+        self._cork.hold(self)
+        return True
+
+    def flush(self) -> None:
+        unsent, self._unsent = self._unsent, b""
+        if unsent and self.transport is not None:
+            self.transport.write(unsent)
+
+    def force_close(self) -> None:
+        self.flush()
+        super().force_close()
 
     def _make_room(self) -> None:
         """Tells the parser that it may read another pipelined request."""

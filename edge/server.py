@@ -1,8 +1,11 @@
 """aiohttp's server with what an internet-facing one needs: bounds, and parser errors in the envelope."""
 
+import asyncio
+
 from aiohttp import web
 from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
+from common.http1.cork import Cork
 from common.http_server import Server
 from edge.connection import ClientConnection
 from edge.handler import Handler
@@ -25,6 +28,7 @@ def create_server(handler: Handler, doors: Doors, *, keep_alive_seconds: float) 
         handler,
         handler.unreadable,
         doors=doors,
+        cork=Cork(asyncio.get_running_loop()),
         handler_cancellation=True,  # client gone: the task ends, and with it the upstream's connection
         keepalive_timeout=keep_alive_seconds,
         max_line_size=HEADER_BYTES_MAX,

@@ -33,6 +33,7 @@ class Connection(asyncio.Protocol):
         "_state",
         "_timeouts",
         "_transport",
+        "_unsent",
         "_upload",
         "_waiter",
         "_writing_paused",
@@ -51,6 +52,7 @@ class Connection(asyncio.Protocol):
         self._body: Body | None = None  # the answer's, when it did not come whole with the head
         self._upload: Upload | None = None
         self._leftover: list[bytes] = []
+        self._unsent = b""
 
     # --- the request -------------------------------------------------------------------------------------------
 
@@ -72,16 +74,24 @@ class Connection(asyncio.Protocol):
         self._state = AWAITING
         self._timeouts = timeouts
         self._answer.begin(head_only)
-        self._transport.write(head)
         if body is None:
+            self._unsent = head
+            self._pool.cork.hold(self)
             self._deadline.set(timeouts.first_byte)
         else:
+            self._transport.write(head)
             self._send(body, body_length)
         try:
             return await waiter
         except asyncio.CancelledError:
             self._abandon(waiter)
             raise
+
+    def flush(self) -> None:
+        """Writes the head, when its turn of the loop is over."""
+        unsent, self._unsent = self._unsent, b""
+        if self._state != CLOSED and unsent:
+            self._transport.write(unsent)
 
     def _abandon(self, waiter: "asyncio.Future[Response]") -> None:
         if self._waiter is waiter:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from common.http1.connection import Connection
+from common.http1.cork import Cork
 from common.http1.errors import (
     BadAnswer,
     ConnectFailed,
@@ -81,6 +82,7 @@ class Pool:
         self.idle_seconds = idle_seconds
         self.stale_seconds = stale_seconds
         self.in_flight = 0
+        self.cork = Cork(asyncio.get_running_loop())
         self._address = parse_address(url)
         self._tls = (tls or ssl.create_default_context()) if self._address.tls else None
         self._server_name = server_name if self._address.tls else None
