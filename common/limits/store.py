@@ -94,7 +94,8 @@ class Store:
         self._role = role
         self._wire: Wire | None = None
         self._connecting: asyncio.Task[None] | None = None
-        self._waiting: list[Call] = []  # until it is known whether the store is there
+        self._waiting: list[Call] = []  # until the batch before is answered, or it is known whether the store is there
+        self._unanswered = 0  # batches
         self._known = asyncio.Event()
         self.is_down = False
 
@@ -113,10 +114,13 @@ class Store:
             self._connect_soon(0)
 
     def submit(self, calls: Sequence[Call]) -> None:
-        """Settle each call exactly once, later or (while down) at once."""
+        """Settle each call exactly once, later or (while down) at once.
+
+        What comes while a batch is on its way goes together when that is answered: the busier, the larger the batches.
+        """
         if self.is_down:
             _settle_none(calls)
-        elif self._wire is not None:
+        elif self._wire is not None and not self._unanswered:
             self._send(self._wire, calls)
         else:
             self._waiting += calls
@@ -147,9 +151,9 @@ class Store:
             self._connecting.cancel()
             await asyncio.wait([self._connecting])
         if self._wire is not None:
-            self._wire.on_lost = None
-            self._wire.close("closed")
-            self._wire = None
+            wire, self._wire = self._wire, None
+            wire.on_lost = None
+            wire.close("closed")
         self._settle_waiting()
 
     def _connect_soon(self, delay_seconds: float) -> None:
@@ -204,9 +208,12 @@ class Store:
             self._log.info("limits_store_back")
             self._on_back()
             self._tell()
-        if self._waiting:
+        self._send_waiting()
+
+    def _send_waiting(self) -> None:
+        if self._waiting and self._wire is not None and not self._unanswered:
             waiting, self._waiting = self._waiting, []
-            self._send(wire, waiting)
+            self._send(self._wire, waiting)
 
     def _go_down(self, reason: str) -> None:
         if not self.is_down:
@@ -235,6 +242,7 @@ class Store:
 
     def _send(self, wire: Wire, calls: Sequence[Call], lead: bytes = b"") -> None:
         """`lead` is a command to send before, whose reply is nobody's."""
+        self._unanswered += 1
         packed = b"".join([call.packed for call in calls])
         receiver = partial(self._receive, calls, wire.now(), lead)
         if lead:
@@ -243,9 +251,14 @@ class Store:
             wire.send(packed, len(calls), receiver)
 
     def _receive(self, calls: Sequence[Call], sent: float, lead: bytes, replies: list[Any] | None) -> None:
+        self._unanswered -= 1
         if replies is None:
             _settle_none(calls)
-            return
+        else:
+            self._take(calls, sent, lead, replies)
+        self._send_waiting()
+
+    def _take(self, calls: Sequence[Call], sent: float, lead: bytes, replies: list[Any]) -> None:
         missing = self._settle(calls, sent, replies[1:] if lead else replies)
         if missing and lead != _LOAD and self._wire is not None:
             self._send(self._wire, missing, _LOAD)
