@@ -25,7 +25,7 @@ from edge.bans.ban_list import BanList
 from edge.cache.caching import Caching
 from edge.cache.metrics import CacheCollector
 from edge.cache.store import Store
-from edge.entries import Table
+from edge.entries import Table, UpstreamEntry
 from edge.handler import Handler
 from edge.health import EdgeHealth
 from edge.identity.auth_client import AuthClient
@@ -55,11 +55,14 @@ from edge.tls.termination import open_termination
 from edge.upstream.forward import Forwarding
 from edge.upstream.metrics import UpstreamMetrics
 from edge.upstream.registry import Upstreams
+from edge.upstream.weights import WeightsFile, weights_file
 from edge.usage import UsageLog
 from edge.watch import TableWatch
 
 # The services whose health is the edge's own, where the table names them.
 _SERVICES = ("auth", "core")
+_FEED_CONNECTIONS = 4
+_KEY_CONNECTIONS = 64
 
 
 def read_settings(environ: Mapping[str, str] | None = None) -> tuple[EdgeSettings, Table]:
@@ -180,8 +183,7 @@ async def open_edge(
         await resources.enter_async_context(error_tracking(loaded, "edge"))
         watch = TableWatch(files, speaks=runtime.index == 0)
         table = watch.first()
-        upstreams = Upstreams(table.upstreams)
-        resources.push_async_callback(upstreams.close)
+        upstreams, feeding, resolving = _open_upstreams(table, loaded, resources)
 
         redis = connect(loaded.redis_url) if loaded.redis_url else None
         if redis is not None:
@@ -189,11 +191,10 @@ async def open_edge(
         limiter = await _open_limiter(redis, runtime, metrics, resources)
         usage = None if redis is None else _open_usage(redis, metrics, resources)
 
-        # Two pools: a flood of unknown keys must not keep revocations from arriving.
-        feed = _auth_client(loaded, resources, connections_max=4)
+        feed = AuthClient(feeding, loaded.auth_service_key)
         revocations = Revocations(feed)
         jwks = Jwks(feed.jwks, lambda: not revocations.is_failing)
-        keys = Keys(_auth_client(loaded, resources, connections_max=64), revocations)
+        keys = Keys(AuthClient(resolving, loaded.auth_service_key), revocations)
         tokens = Tokens(jwks, revocations, issuer=loaded.jwt_issuer, audience=loaded.jwt_audience)
         # Once before we are ready. When auth is not there yet, tokens are answered 503 until it is.
         await asyncio.gather(revocations.read(), jwks.refresh())
@@ -241,6 +242,8 @@ async def open_edge(
             insight.table = table
             router = _router(table, limits, loaded)
             upstreams.adopt(table.upstreams)
+            feeding.adopt(_auth(table, loaded, connections_max=_FEED_CONNECTIONS))
+            resolving.adopt(_auth(table, loaded, connections_max=_KEY_CONNECTIONS))
             handler.adopt(Hosts(loaded.hosts, router.hosts), router)
             termination.hosts = (*loaded.hosts, *router.hosts)
 
@@ -295,14 +298,29 @@ def _router(table: Table, limits: LimitTable, loaded: EdgeSettings) -> Router:
     return Router(table, limits, loaded.edge_body_bytes_max, compresses=loaded.compression)
 
 
-def _services(upstreams: Upstreams) -> dict[str, Pool]:
-    return {name: upstreams[name].pools[0] for name in _SERVICES if name in upstreams}
+def _services(upstreams: Upstreams) -> dict[str, list[Pool]]:
+    return {name: upstreams[name].pools for name in _SERVICES if name in upstreams}
 
 
-def _auth_client(loaded: EdgeSettings, resources: AsyncExitStack, *, connections_max: int) -> AuthClient:
-    pool = Pool(loaded.upstream_variables()["AUTH_URL"], connections_max=connections_max)
-    resources.push_async_callback(pool.close)
-    return AuthClient(pool, loaded.auth_service_key)
+def _open_upstreams(table: Table, loaded: EdgeSettings, resources: AsyncExitStack) -> list[Upstreams]:
+    """The table's, and two for what the edge itself asks auth, for the feed and for keys.
+
+    Two, because a flood of unknown keys must not keep revocations from arriving.
+    """
+    weights = WeightsFile(weights_file(loaded.gatehouse_var))
+    weights.look()
+    own = (_auth(table, loaded, connections_max=count) for count in (_FEED_CONNECTIONS, _KEY_CONNECTIONS))
+    opened = [Upstreams(entries, weights) for entries in (table.upstreams, *own)]
+    for upstreams in opened:
+        resources.push_async_callback(upstreams.close)
+    _run(resources, weights.follow(*(upstreams.weigh for upstreams in opened)))
+    return opened
+
+
+def _auth(table: Table, loaded: EdgeSettings, *, connections_max: int) -> dict[str, UpstreamEntry]:
+    """The auth service on connections that requests passed on cannot use up."""
+    auth = table.upstreams.get("auth") or UpstreamEntry(servers=[loaded.upstream_variables()["AUTH_URL"]])
+    return {"auth": auth.model_copy(update={"connections_max": connections_max, "health": None})}
 
 
 def _collect(resources: AsyncExitStack, metrics: HttpMetrics, collector: Collector) -> None:

@@ -53,6 +53,9 @@ def _network(text: str) -> Network:
 
 
 Networks = Annotated[list[Network], BeforeValidator(_networks)]
+NOT_SET = "http://not.set"  # in the place of a variable that is not there, which is a fault of its own
+WEIGHT_MAX = 1000
+Weight = Annotated[int, Field(ge=0, le=WEIGHT_MAX)]
 Size = Annotated[int, BeforeValidator(_size), Field(ge=0)]
 
 
@@ -117,18 +120,43 @@ class TlsEntry(Entry):
         return ca
 
 
+class HealthEntry(Entry):
+    """Seconds: from one check to the next, and for one check to pass."""
+
+    path: str = Field(pattern=r"^/[!-~]*$")
+    interval: float = Field(30, gt=0, le=3600)
+    timeout: float = Field(5, gt=0, le=3600)
+
+
 class UpstreamEntry(Entry):
     servers: list[str] = Field(min_length=1)
+    weight: dict[str, Weight] = {}
     service_key: str | None = None
     tls: TlsEntry | None = None
     connections_max: int = Field(1024, ge=1, le=65535)
+    health: HealthEntry | None = None
 
     @pydantic.field_validator("servers")
     @classmethod
     def _check_servers(cls, servers: list[str]) -> list[str]:
         for server in servers:
             parse_address(server)
-        return [server.rstrip("/") for server in servers]
+        servers = [server.rstrip("/") for server in servers]
+        known = [server for server in servers if server != NOT_SET]
+        if len(set(known)) < len(known):
+            raise ValueError("must name each server once; weight says how much it gets")
+        return servers
+
+    @pydantic.field_validator("weight")
+    @classmethod
+    def _check_weight(cls, weight: dict[str, int], info: pydantic.ValidationInfo) -> dict[str, int]:
+        weight = {server.rstrip("/"): share for server, share in weight.items()}
+        servers = info.data.get("servers", list(weight))
+        if unknown := weight.keys() - set(servers):
+            raise ValueError(f"{min(unknown)} is none of the servers")
+        if not any(weight.get(server, 1) for server in servers):
+            raise ValueError("must leave at least one server more than 0")
+        return weight
 
     @pydantic.field_validator("tls")
     @classmethod
@@ -153,6 +181,7 @@ class RouteEntry(Entry):
     rewrite: str | None = None
     body_max: Size | None = None
     timeout: TimeoutsEntry = TimeoutsEntry()
+    retries: int = Field(1, ge=0, le=5)
     errors: Literal["envelope", "openai"] = "envelope"
     pass_authorization: bool = False
     headers: HeadersEntry = HeadersEntry()

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from common import json
@@ -18,9 +18,11 @@ _SEVERITY = {"healthy": 0, "unhealthy": 1}
 
 
 class EdgeHealth:
-    """Asks each service at most once a second, however often it is asked itself."""
+    """Asks each service, all servers of it, at most once a second, however often it is asked itself."""
 
-    def __init__(self, services: Callable[[], Mapping[str, Pool]], limiter: Limiter, runtime: Runtime) -> None:
+    def __init__(
+        self, services: Callable[[], Mapping[str, Sequence[Pool]]], limiter: Limiter, runtime: Runtime
+    ) -> None:
         self._services = services
         self._limiter = limiter
         self._runtime = runtime
@@ -48,7 +50,7 @@ class EdgeHealth:
 
     async def _gather(self) -> Readiness:
         services = self._services()
-        answers = await asyncio.gather(*map(self._ask, services.values()))
+        answers = await asyncio.gather(*map(_ask_any, services.values()))
         checks: dict[str, str] = {}
         for name, answer in zip(services, answers, strict=True):
             checks[name] = "unhealthy" if answer is None else "healthy"
@@ -59,14 +61,31 @@ class EdgeHealth:
             checks["redis"] = "unhealthy"
         return Readiness(_status(checks), checks)
 
-    async def _ask(self, pool: Pool) -> dict[str, Any] | None:
-        try:
-            response = await pool.request("GET", b"/health/ready", [], timeouts=_TIMEOUTS)
-            body = json.loads(await response.read(64 * 1024))
-        except (UpstreamError, json.JSONDecodeError):
-            return None
-        well_formed = isinstance(body, dict) and isinstance(body.get("checks"), dict)
-        return body if well_formed and response.status in (200, 503) else None
+
+async def _ask_any(servers: Sequence[Pool]) -> dict[str, Any] | None:
+    """What the first one says that is ready; else whatever one says; None when none answers."""
+    asking = [asyncio.create_task(_ask(server)) for server in servers]
+    found = None
+    try:
+        for answering in asyncio.as_completed(asking):
+            answer = await answering
+            found = found or answer
+            if answer is not None and answer.get("success"):
+                return answer
+    finally:
+        for task in asking:
+            task.cancel()
+    return found
+
+
+async def _ask(server: Pool) -> dict[str, Any] | None:
+    try:
+        response = await server.request("GET", b"/health/ready", [], timeouts=_TIMEOUTS)
+        body = json.loads(await response.read(64 * 1024))
+    except (UpstreamError, json.JSONDecodeError):
+        return None
+    well_formed = isinstance(body, dict) and isinstance(body.get("checks"), dict)
+    return body if well_formed and response.status in (200, 503) else None
 
 
 def _status(checks: Mapping[str, str]) -> str:

@@ -34,6 +34,7 @@ class Route:
     rewrite: str | None  # what the upstream sees in place of `path`, without a slash at its end
     body_bytes_max: int
     timeouts: Timeouts
+    retries: int
     speaks_openai: bool
     pass_authorization: bool
     request_rules: HeaderRules | None
@@ -109,6 +110,7 @@ def _compile(entry: RouteEntry, limits: LimitTable, body_bytes_max: int, compres
         rewrite="" if entry.strip_prefix else entry.rewrite and entry.rewrite.rstrip("/"),
         body_bytes_max=body_bytes_max if entry.body_max is None else entry.body_max,
         timeouts=Timeouts(connect=entry.timeout.connect, first_byte=entry.timeout.first_byte, idle=entry.timeout.idle),
+        retries=entry.retries,
         speaks_openai=entry.errors == "openai",
         pass_authorization=entry.pass_authorization,
         request_rules=compiled(request.set, request.remove),

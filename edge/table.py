@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import pydantic
 
 from common.sentences import sentence
-from edge.entries import Entry, RouteEntry, Table, UpstreamEntry
+from edge.entries import NOT_SET, Entry, RouteEntry, Table, UpstreamEntry
 
 
 class TableError(Exception):
@@ -138,7 +138,10 @@ def include_patterns(path: Path) -> list[str]:
 
 def _resolve(value: Any, lookup: Lookup, where: tuple[str | int, ...], missing: list[Any]) -> Any:
     if isinstance(value, dict):
-        return {key: _resolve(inner, lookup, (*where, key), missing) for key, inner in value.items()}
+        return {
+            _resolve(key, lookup, (*where, key), missing): _resolve(inner, lookup, (*where, key), missing)
+            for key, inner in value.items()
+        }
     if isinstance(value, list):
         return [_resolve(inner, lookup, (*where, index), missing) for index, inner in enumerate(value)]
     if isinstance(value, str) and value.startswith("env:"):
@@ -146,7 +149,7 @@ def _resolve(value: Any, lookup: Lookup, where: tuple[str | int, ...], missing: 
         found = lookup(name)
         if not found:
             missing.append((where, name))
-        return found or "http://not.set"
+        return found or NOT_SET
     return value
 
 

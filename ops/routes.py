@@ -9,11 +9,11 @@ from typing import Any
 import edge
 from common import json
 from common.settings import SettingsError, variable
-from edge.entries import Table
+from edge.entries import NOT_SET, Table
 from edge.table import TableError, include_patterns, read_table
 from ops.stack.errors import StackError
 
-UNKNOWN = "http://not.set"  # what `env:NAME` leads to where this process cannot know it
+UNKNOWN = NOT_SET  # what `env:NAME` leads to where this process cannot know it
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 

@@ -157,7 +157,7 @@ class Connection(asyncio.Protocol):
         if chunks:
             chunks.clear()
         if is_reusable:
-            self._release()
+            self.release()
         else:
             self.close()
 
@@ -241,7 +241,8 @@ class Connection(asyncio.Protocol):
     def is_closed(self) -> bool:
         return self._state == CLOSED
 
-    def _release(self) -> None:
+    def release(self) -> None:
+        """It is free: the pool may give it to another request."""
         self._body = None
         if self._upload is not None:
             self._stop_upload()  # all is sent; its source had not ended yet

@@ -15,6 +15,7 @@ from common.http1.errors import (
     ConnectTimeout,
     PoolExhausted,
     UpstreamClosed,
+    UpstreamError,
 )
 from common.http1.request import encode_framing, encode_head
 from common.http1.response import Response
@@ -27,7 +28,7 @@ DEFAULT_TIMEOUTS = Timeouts()
 STALE_SECONDS = 0.05
 _CLOSE_SECONDS = 1.0
 _HEAD = frozenset(("HEAD", b"HEAD"))
-_IDEMPOTENT = frozenset(  # RFC 9110 §9.2.2
+IDEMPOTENT = frozenset(  # RFC 9110 §9.2.2
     spelling
     for name in ("GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE")
     for spelling in (name, name.encode("ascii"))
@@ -130,9 +131,12 @@ class Pool:
             is_replayable = body is None or isinstance(body, bytes)
             if not is_reused or error.answer_begun or not is_replayable:
                 raise
-            if method not in _IDEMPOTENT and time.monotonic() - asked > self.stale_seconds:
+            if method not in IDEMPOTENT and time.monotonic() - asked > self.stale_seconds:
                 raise
-            connection = await self._connect(timeouts.connect)
+            try:
+                connection = await self._connect(timeouts.connect)
+            except UpstreamError as failed:
+                raise error from failed  # whoever accepts no more may have died of, or with, what it was sent
             response = await connection.exchange(head, body, body_length, method in _HEAD, timeouts)
         if response.upgraded and (
             isinstance(headers, bytes) or not any(name.lower() == b"upgrade" for name, _ in headers)
@@ -140,6 +144,13 @@ class Pool:
             response.close()
             raise BadAnswer("101 Switching Protocols to a request that asked for none")
         return response
+
+    async def warm(self, seconds: float) -> None:
+        """Opens a connection for a request to come, and so tells whether the upstream accepts any.
+
+        Raises ConnectFailed, ConnectTimeout (within `seconds`) or PoolExhausted.
+        """
+        (await self._connect(seconds)).release()
 
     async def close(self) -> None:
         """Closes every connection, those in flight too: their requests raise UpstreamClosed.

@@ -1,6 +1,6 @@
 """What the edge asks the auth service, over the same lean client leg as everything else."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +11,7 @@ from common.errors import ServiceUnavailable, Unauthorized
 from common.http1 import Pool, Timeouts, UpstreamError
 from common.identity import Identity
 from common.limits import Rule
+from edge.upstream.upstream import Upstream
 
 _TIMEOUTS = Timeouts(connect=2, first_byte=5, idle=5)
 _ANSWER_BYTES_MAX = 4 * 1024 * 1024
@@ -37,10 +38,10 @@ class ResolvedKey:
 
 
 class AuthClient:
-    """Raises ServiceUnavailable when the auth service does not give a usable answer."""
+    """Asks the upstream `auth`. Raises ServiceUnavailable when that does not give a usable answer."""
 
-    def __init__(self, pool: Pool, service_key: str) -> None:
-        self._pool = pool
+    def __init__(self, upstreams: Mapping[str, Pool | Upstream], service_key: str) -> None:
+        self._upstreams = upstreams
         self._headers = [(b"Host", b"auth"), (b"Authorization", b"ApiKey " + service_key.encode())]
 
     async def jwks(self) -> list[dict[str, Any]]:
@@ -69,7 +70,7 @@ class AuthClient:
     async def _call(self, method: str, target: bytes, body: bytes | None = None) -> Any:
         headers = [*self._headers, (b"Content-Type", b"application/json")] if body is not None else self._headers
         try:
-            response = await self._pool.request(method, target, headers, body, timeouts=_TIMEOUTS)
+            response = await self._upstreams["auth"].request(method, target, headers, body, timeouts=_TIMEOUTS)
             raw = await response.read(_ANSWER_BYTES_MAX)
             answer = json.loads(raw)
         except (UpstreamError, json.JSONDecodeError) as error:

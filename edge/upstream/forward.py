@@ -1,49 +1,31 @@
 """Sends a request to its upstream and names what can go wrong."""
 
 import asyncio
-import itertools
 import time
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 
 from aiohttp import HttpVersion11, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from common import http1
-from common.errors import BadGateway, BadRequest, GatewayTimeout, PayloadTooLarge, RequestTimeout, ServiceUnavailable
-from common.http1 import Pool, Response
-from edge.entries import UpstreamEntry
+from common.errors import (
+    ApiError,
+    BadGateway,
+    BadRequest,
+    GatewayTimeout,
+    PayloadTooLarge,
+    RequestTimeout,
+    ServiceUnavailable,
+)
+from common.http1 import Response
 from edge.exchange import Exchange
 from edge.upstream.headers import request_headers
-from edge.upstream.tls import client_context
+from edge.upstream.upstream import Upstream
 
 # A body this small is read whole before an upstream hears of it: one write, and a stale connection costs nothing.
 _WHOLE_BYTES_MAX = 64 * 1024
 _BYTES_PER_SECOND_MIN = 512
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-
-@dataclass(frozen=True, slots=True)
-class Upstream:
-    """The servers of one name, taken in turn."""
-
-    name: str
-    pools: tuple[Pool, ...]
-    turn: "itertools.cycle[Pool]"
-    service_key: bytes | None
-
-    @classmethod
-    def open(cls, name: str, entry: UpstreamEntry) -> "Upstream":
-        context, server_name = client_context(entry.servers, entry.tls), entry.tls.server_name if entry.tls else None
-        pools = tuple(
-            Pool(server, connections_max=entry.connections_max, tls=context, server_name=server_name)
-            for server in entry.servers
-        )
-        return cls(name, pools, itertools.cycle(pools), entry.service_key.encode() if entry.service_key else None)
-
-    async def close(self) -> None:
-        for pool in self.pools:
-            await pool.close()
 
 
 class Forwarding:
@@ -56,29 +38,36 @@ class Forwarding:
         Raises BadGateway, GatewayTimeout or ServiceUnavailable for the upstream's faults, BadRequest,
         RequestTimeout or PayloadTooLarge for the client's.
         """
-        assert exchange.route is not None
-        upstream = self._upstreams[exchange.route.upstream]
+        route = exchange.route
+        assert route is not None
+        upstream = self._upstreams[route.upstream]
         body, length = await _body(exchange)
         exchange.sent = time.perf_counter()
         try:
-            response = await next(upstream.turn).request(
+            response = await upstream.request(
                 exchange.method,
                 _target(exchange),
                 request_headers(exchange, upstream.service_key, withheld),
                 body,
-                timeouts=exchange.route.timeouts,
+                timeouts=route.timeouts,
                 body_length=length,
+                retries=route.retries,
             )
             exchange.upstream_seconds = time.perf_counter() - exchange.sent
             return response
-        except http1.PoolExhausted as error:
-            raise ServiceUnavailable(f"Too many requests are waiting for {upstream.name}", detail=str(error)) from error
-        except (http1.ConnectTimeout, http1.FirstByteTimeout, http1.IdleTimeout) as error:
-            raise GatewayTimeout(f"{upstream.name} took too long to answer", detail=repr(error)) from error
         except http1.UpstreamError as error:
-            raise BadGateway(f"{upstream.name} could not be reached", detail=repr(error)) from error
+            upstream.failed(error)
+            raise _named(upstream.name, error) from error
         except http1.InvalidRequest as error:
             raise BadRequest("The request cannot be forwarded", detail=str(error)) from error
+
+
+def _named(upstream: str, error: http1.UpstreamError) -> ApiError:
+    if isinstance(error, http1.PoolExhausted):
+        return ServiceUnavailable(f"Too many requests are waiting for {upstream}", detail=str(error))
+    if isinstance(error, http1.ConnectTimeout | http1.FirstByteTimeout | http1.IdleTimeout):
+        return GatewayTimeout(f"{upstream} took too long to answer", detail=repr(error))
+    return BadGateway(f"{upstream} could not be reached", detail=repr(error))
 
 
 def _target(exchange: Exchange) -> bytes:

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Mapping
 
 from edge.entries import UpstreamEntry
-from edge.upstream.forward import Upstream
+from edge.upstream.upstream import Upstream
+from edge.upstream.weights import WeightsFile
 
 # A request may have found its route to an upstream just before the table lost it.
 _RETIRED_SECONDS = 60.0
@@ -13,8 +14,9 @@ _RETIRED_SECONDS = 60.0
 class Upstreams(dict[str, Upstream]):
     """A changed table keeps those that stay as they are, with their connections and what is known of their servers."""
 
-    def __init__(self, entries: Mapping[str, UpstreamEntry]) -> None:
+    def __init__(self, entries: Mapping[str, UpstreamEntry], weights: WeightsFile) -> None:
         super().__init__()
+        self._weights = weights
         self._entries: dict[str, UpstreamEntry] = {}
         self._retired: set[Upstream] = set()
         self.adopt(entries)
@@ -25,16 +27,23 @@ class Upstreams(dict[str, Upstream]):
             if self._entries.get(name) != entry:
                 if name in self:
                     self._retire(name, self[name])
-                self[name] = Upstream.open(name, entry)
+                self[name] = Upstream(name, entry)
+                self[name].start(self._weights.in_force.get(name, {}))
         for name in self._entries.keys() - entries.keys():
             self._retire(name, self[name])
         self._entries = dict(entries)
+
+    def weigh(self) -> None:
+        """The weights that the file says now."""
+        for name, upstream in self.items():
+            upstream.weigh(self._weights.in_force.get(name, {}))
 
     async def close(self) -> None:
         for upstream in {*self.values(), *self._retired}:
             await upstream.close()
 
     def _retire(self, name: str, upstream: Upstream) -> None:
+        upstream.stop()
         self._retired.add(upstream)
         self._forget_later(name, upstream)
 

@@ -14,6 +14,7 @@ _COMMANDS = {
     "restart": "Replace the workers of all services, or of one, without losing a request.",
     "reload": "Bring changed settings and route tables into effect, everywhere or nowhere.",
     "route": "List what goes where; add or remove a service of yours.",
+    "weight": "Show or change how much traffic each server of an upstream gets.",
     "status": "Show what runs, since when, and whether it is ready.",
     "top": "Show what the edge does, live: traffic, upstreams, limits, workers.",
     "logs": "Show the logs of all parts, in the order of time.",

@@ -400,7 +400,7 @@ async def test_unreadable_answers_of_auth_are_503(start_raw_upstream: Any) -> No
             await writer.drain()
 
         pool = Pool(await start_raw_upstream(answer))
-        client = AuthClient(pool, "key")
+        client = AuthClient({"auth": pool}, "key")
         for ask in (client.jwks, partial(client.resolve_key, "k"), partial(client.revocations, 0)):
             with pytest.raises(ServiceUnavailable):
                 await ask()
