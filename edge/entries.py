@@ -139,9 +139,11 @@ class UpstreamEntry(Entry):
     @pydantic.field_validator("servers")
     @classmethod
     def _check_servers(cls, servers: list[str]) -> list[str]:
+        servers = [server.rstrip("/") for listed in servers for server in listed.replace(",", " ").split()]
+        if not servers:
+            raise ValueError("must name a server")
         for server in servers:
             parse_address(server)
-        servers = [server.rstrip("/") for server in servers]
         known = [server for server in servers if server != NOT_SET]
         if len(set(known)) < len(known):
             raise ValueError("must name each server once; weight says how much it gets")

@@ -29,7 +29,7 @@ log = structlog.get_logger()
 _UNREACHABLE = (ConnectFailed, ConnectTimeout)
 _FAILURES = frozenset({502, 503, 504})  # it answers, but cannot do its work
 
-Headers = Sequence[tuple[bytes, bytes]]
+Headers = Sequence[tuple[bytes, bytes]] | bytes
 Body = bytes | AsyncIterable[bytes] | None
 
 

@@ -132,3 +132,45 @@ def test_table_of_ten_thousand_routes_is_read_in_seconds(tmp_path: Path) -> None
     assert isinstance(table, Table)
     assert len(table.routes) == 10_001
     assert time.process_time() - started < 20  # by a look for each route's line it was minutes
+
+
+def test_servers_weights_and_checks_are_read(tmp_path: Path) -> None:
+    text = GOOD.replace(
+        'servers = ["http://127.0.0.1:1"]',
+        'servers = ["env:BOTH"]\nweight = { "env:GREEN" = 0 }\nhealth = { path = "/ready" }',
+    )
+    table = read(tmp_path / "routes.toml", text, BOTH="http://blue:1, http://green:1/", GREEN="http://green:1/")
+    upstream = table.upstreams["a"]  # type: ignore[attr-defined]
+    assert upstream.servers == ["http://blue:1", "http://green:1"]
+    assert upstream.weight == {"http://green:1": 0}
+    assert (upstream.health.interval, upstream.health.timeout) == (30, 5)
+    assert table.routes[0].retries == 1  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('weight = { "http://other:1" = 1 }', "weight: http://other:1 is none of the servers"),
+        ('weight = { "http://127.0.0.1:1" = 0 }', "weight: must leave at least one server more than 0"),
+        ('weight = { "http://127.0.0.1:1" = 1001 }', "must be at most 1000"),
+        ('weight = { "http://127.0.0.1:1" = 0.5 }', "must be a whole number"),
+        ('health = { path = "ready" }', "health.path"),
+        ('health = { path = "/ready", interval = 0 }', "health.interval"),
+        ("health = { interval = 5 }", "path is required"),
+        ('health = { path = "/ready", every = 5 }', "unknown field 'health.every'"),
+    ],
+)
+def test_fault_of_an_upstream_is_a_sentence(tmp_path: Path, line: str, said: str) -> None:
+    text = GOOD.replace('servers = ["http://127.0.0.1:1"]', f'servers = ["http://127.0.0.1:1"]\n{line}')
+    with pytest.raises(TableError) as caught:
+        read(tmp_path / "routes.toml", text)
+    assert said in str(caught.value)
+    assert "routes.toml:3: " in str(caught.value)
+
+
+def test_server_named_twice_is_a_fault_and_one_that_is_not_set_no_second_one(tmp_path: Path) -> None:
+    with pytest.raises(TableError, match="must name each server once"):
+        read(tmp_path / "routes.toml", GOOD.replace('1"]', '1", "http://127.0.0.1:1/"]'))
+    with pytest.raises(TableError) as caught:
+        read(tmp_path / "routes.toml", GOOD.replace('"http://127.0.0.1:1"', '"env:BLUE", "env:GREEN"'))
+    assert [line.split(": ")[1] for line in str(caught.value).splitlines()] == ["BLUE is not set", "GREEN is not set"]
