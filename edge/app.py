@@ -242,8 +242,7 @@ async def open_edge(
             insight.table = table
             router = _router(table, limits, loaded)
             upstreams.adopt(table.upstreams)
-            feeding.adopt(_auth(table, loaded, connections_max=_FEED_CONNECTIONS))
-            resolving.adopt(_auth(table, loaded, connections_max=_KEY_CONNECTIONS))
+            _adopt_auth(table, loaded, feeding, resolving)
             handler.adopt(Hosts(loaded.hosts, router.hosts), router)
             termination.hosts = (*loaded.hosts, *router.hosts)
 
@@ -315,6 +314,11 @@ def _open_upstreams(table: Table, loaded: EdgeSettings, resources: AsyncExitStac
         resources.push_async_callback(upstreams.close)
     _run(resources, weights.follow(*(upstreams.weigh for upstreams in opened)))
     return opened
+
+
+def _adopt_auth(table: Table, loaded: EdgeSettings, feeding: Upstreams, resolving: Upstreams) -> None:
+    feeding.adopt(_auth(table, loaded, connections_max=_FEED_CONNECTIONS))
+    resolving.adopt(_auth(table, loaded, connections_max=_KEY_CONNECTIONS))
 
 
 def _auth(table: Table, loaded: EdgeSettings, *, connections_max: int) -> dict[str, UpstreamEntry]:

@@ -7,7 +7,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from common.metrics import Series
-from edge.upstream.forward import Upstream
+from edge.upstream.upstream import Upstream
 
 
 class UpstreamMetrics(Collector):
