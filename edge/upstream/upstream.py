@@ -42,9 +42,7 @@ class Upstream:
     def __init__(self, name: str, entry: UpstreamEntry, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.name = name
         self.service_key = entry.service_key.encode() if entry.service_key else None
-        self.servers = tuple(
-            Server(url, weight=entry.weight.get(url, 1), connections_max=entry.connections_max) for url in entry.servers
-        )
+        self.servers = tuple(_servers(entry))
         self._only = self.servers[0].pool if len(self.servers) == 1 else None
         self._table_weights = entry.weight
         self._clock = clock
