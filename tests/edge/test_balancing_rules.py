@@ -1,5 +1,6 @@
 """The rules of balancing, without a network: whom a request goes to, who is left out, and how they come back."""
 
+import asyncio
 from collections import Counter
 
 import pytest
@@ -11,7 +12,11 @@ from edge.upstream.server import FAILURES_MAX, OUT_SECONDS_MAX, SLOW_START_SECON
 
 
 def balancer(*weights: int) -> Balancer:
-    return Balancer("it", [Server(f"http://s{number}:1", weight=weight) for number, weight in enumerate(weights)])
+    async def servers() -> list[Server]:  # a pool wants a loop, though nothing is sent here
+        return [Server(f"http://s{number}:1", weight=weight) for number, weight in enumerate(weights)]
+
+    with asyncio.Runner() as runner:
+        return Balancer("it", runner.run(servers()))
 
 
 def picks(balance: Balancer, count: int, now: float = 0) -> Counter[int]:
@@ -67,7 +72,7 @@ def test_one_slow_answer_is_forgotten_within_seconds() -> None:
 
 
 def test_client_that_left_an_answer_waiting_counts_as_slowness_but_no_failure() -> None:
-    server = Server("http://s:1")
+    server = balancer(1).servers[0]
     server.left_waiting(3.0, 0)
     assert server.latency(0) > 0.003
     assert server.failures == 0
