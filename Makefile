@@ -46,7 +46,7 @@ imports: venv-dev  ## Check who may import whom
 bench: venv  ## Measure the edge side by side with nginx + Lua, Caddy, Express and others (CASES=policy,core PEERS="edge,nginx")
 	@exec $(BIN)/python -m ops.bench $(if $(CASES),--cases "$(CASES)") $(if $(PEERS),--peers "$(PEERS)")
 
-soak: venv  ## What takes minutes to show: memory under mixed load, 2 GB past a reader that stalls (ONLY="bulk memory")
+soak: venv  ## What takes minutes to show: memory under mixed load, 2 GB past a reader that stalls, 100 reloads (ONLY="bulk reloads")
 	@exec $(BIN)/python -m ops.soak $(ONLY)
 
 load: venv  ## The gate before a launch: 1,000 requests/s for a minute, none failed, p95 within 300 ms

@@ -14,10 +14,10 @@ from ops.bench.load import BadAnswer
 from ops.bench.processes import NotStarted
 from ops.bench.report import Section
 from ops.interrupts import interruptible
-from ops.soak import bulk, memory
+from ops.soak import bulk, memory, reloads
 
 Experiment = Callable[[], Iterable[Section]]
-EXPERIMENTS: Mapping[str, Experiment] = {"bulk": bulk.run, "memory": memory.run}
+EXPERIMENTS: Mapping[str, Experiment] = {"bulk": bulk.run, "memory": memory.run, "reloads": reloads.run}
 
 
 @click.command()
