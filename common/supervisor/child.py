@@ -13,7 +13,7 @@ from common.supervisor.plan import Plan
 from common.supervisor.release import PROTOCOL
 
 # These speak to the parent alone.
-_PARENTS_OWN = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET")
+_PARENTS_OWN = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
 
 class Generation:

@@ -48,6 +48,8 @@ class Supervisor:
         """Until stopped. 0, or 1 when the service could not start."""
         self._loop.on_signals((signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD), self._signalled)
         try:
+            if every := systemd.signs_of_life_seconds():
+                self._give_sign_of_life(every)
             self._begin_check()
             self._loop.run()
         finally:
@@ -55,6 +57,10 @@ class Supervisor:
             self._listeners.unlink()
             self._loop.close()
         return self._exit_status
+
+    def _give_sign_of_life(self, every_seconds: float) -> None:
+        systemd.notify("WATCHDOG=1")
+        self._loop.later(every_seconds, lambda: self._give_sign_of_life(every_seconds))
 
     # Starting and reloading
 

@@ -1,6 +1,6 @@
-"""The two things systemd and a service say to each other: inherited sockets, and READY=1.
+"""What systemd and a service say to each other: inherited sockets, READY=1 and the like, signs of life.
 
-Protocols: sd_listen_fds(3), sd_notify(3).
+Protocols: sd_listen_fds(3), sd_notify(3), sd_watchdog_enabled(3).
 """
 
 import contextlib
@@ -9,6 +9,7 @@ import socket
 import time
 
 _FIRST_FD = 3
+_NOTIFY_SECONDS_MAX = 1.0
 
 
 def inherited() -> list[tuple[str, socket.socket]]:
@@ -34,7 +35,15 @@ def notify(*states: str) -> None:
     if address.startswith("@"):
         address = "\0" + address[1:]
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(_NOTIFY_SECONDS_MAX)  # its queue may be full; ours is the only thread
         sock.sendto("\n".join(states).encode(), address)
+
+
+def signs_of_life_seconds() -> float | None:
+    """How often WATCHDOG=1 is to be said: twice in the time after which we would be taken for dead. None: never."""
+    wanted, whose = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID")
+    is_ours = whose is None or whose == str(os.getpid())
+    return int(wanted) / 2e6 if is_ours and wanted.isascii() and wanted.isdigit() and int(wanted) else None
 
 
 def reloading() -> tuple[str, str]:

@@ -28,6 +28,8 @@ BETWEEN_PROCESSES = frozenset(
         "LISTEN_FDS",
         "LISTEN_PID",
         "NOTIFY_SOCKET",
+        "WATCHDOG_PID",
+        "WATCHDOG_USEC",
     }
 )
 _LOOKUPS = frozenset({"get", "pop", "getenv", "variable"})

@@ -72,3 +72,31 @@ async def test_service_manager_hears_why_a_reload_was_refused(start: "Start", tm
     assert heard[2] == (
         "READY=1\nSTATUS=reload 1: not reloaded, the old workers stay: its settings or its code are refused"
     )
+
+
+async def test_service_manager_that_wants_signs_of_life_gets_them(start: "Start", tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.setblocking(False)
+        wanted = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "200000"}
+        starting = asyncio.create_task(start(environ=wanted))
+        loop, heard = asyncio.get_running_loop(), []
+        async with asyncio.timeout(15):
+            while "WATCHDOG=1" not in heard or not heard[-1].startswith("READY=1"):
+                heard.append((await loop.sock_recv(manager, 200)).decode())
+            assert await loop.sock_recv(manager, 200) == b"WATCHDOG=1", "before it is ready and after"
+        (worker,) = await (await starting).pids()
+        assert b"WATCHDOG" not in Path(f"/proc/{worker}/environ").read_bytes(), "it is asked of the parent alone"
+
+
+async def test_signs_of_life_asked_of_another_process_are_not_ours(start: "Start", tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.setblocking(False)
+        wanted = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "20000", "WATCHDOG_PID": "1"}
+        sample = await start(environ=wanted)
+        sample.signal(signal.SIGINT)
+        assert await sample.ended() == 0
+        loop = asyncio.get_running_loop()
+        heard = [(await loop.sock_recv(manager, 200)).decode() for _ in range(2)]
+    assert [said.partition("\n")[0] for said in heard] == ["READY=1", "STOPPING=1"]
