@@ -10,6 +10,7 @@ from edge.admin.figures import by_class, durations, samples, total
 from edge.admin.insight import Insight
 from edge.entries import RouteEntry
 from edge.tls.status import describe
+from edge.upstream.server import ServerState
 
 Data = dict[str, Any]
 _PAGE_BYTES, _TICKS = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
@@ -35,7 +36,7 @@ def upstreams(insight: Insight, families: Sequence[Family]) -> Data:
         "items": [
             {
                 "name": name,
-                "servers": [_server(families, name, pool.url) for pool in insight.upstreams[name].pools],
+                "servers": [_server(families, name, server) for server in insight.upstreams[name].state()],
                 "requests": classes.get((name,), {}),
                 **(waits[name,].as_dict() if (name,) in waits else {}),
             }
@@ -44,11 +45,26 @@ def upstreams(insight: Insight, families: Sequence[Family]) -> Data:
     }
 
 
-def _server(families: Sequence[Family], upstream: str, url: str) -> Data:
-    def connections(state: str) -> int:
-        return int(total(families, "upstream_connections", upstream=upstream, server=url, state=state))
+def _server(families: Sequence[Family], upstream: str, server: ServerState) -> Data:
+    """Numbers are of all workers; `workers` says how many see it in which state."""
+    named = {"upstream": upstream, "server": server.url}
 
-    return {"url": url, "in_flight": connections("in_use"), "idle": connections("idle")}
+    def count(name: str, **labels: str) -> int:
+        return int(total(families, name, **named, **labels))
+
+    states = [
+        labels["state"] for labels, _ in samples(families, "upstream_server_state") if named.items() <= labels.items()
+    ]
+    return {
+        "url": server.url,
+        "weight": server.weight,
+        "workers": {state: count("upstream_server_state", state=state) for state in states},
+        "in_flight": count("upstream_connections", state="in_use"),
+        "idle": count("upstream_connections", state="idle"),
+        "failures": count("upstream_server_failures_total"),
+        "retries": count("upstream_server_retries_total"),
+        "ejections": count("upstream_server_ejections_total"),
+    }
 
 
 def limiter(insight: Insight, families: Sequence[Family]) -> Data:

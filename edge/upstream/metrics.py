@@ -1,4 +1,4 @@
-"""How each upstream answers, and the connections to its servers."""
+"""How each upstream answers, and how its servers are."""
 
 from collections.abc import Iterator, Mapping
 
@@ -11,7 +11,7 @@ from edge.upstream.upstream import Upstream
 
 
 class UpstreamMetrics(Collector):
-    """Requests and seconds until the head of the answer; connections are read from the pools when somebody asks."""
+    """Requests and seconds until the head of the answer; servers are looked at when somebody asks."""
 
     def __init__(self, upstreams: Mapping[str, Upstream]) -> None:
         self._upstreams = upstreams
@@ -34,13 +34,24 @@ class UpstreamMetrics(Collector):
             durations.add_metric((upstream, str(status)), series.buckets(), series.seconds)
         yield requests
         yield durations
-        yield self._connections()
+        yield from self._servers()
 
-    def _connections(self) -> Metric:
-        labels = ("upstream", "server", "state")
-        connections = GaugeMetricFamily("upstream_connections", "Open connections, by what they do.", labels=labels)
+    def _servers(self) -> Iterator[Metric]:
+        """As each worker sees them: a server that one worker leaves out may serve another."""
+        labels = ("upstream", "server")
+        connections = GaugeMetricFamily(
+            "upstream_connections", "Open connections, by what they do.", labels=(*labels, "state")
+        )
+        states = GaugeMetricFamily("upstream_server_state", "Workers that see it so.", labels=(*labels, "state"))
+        failures = CounterMetricFamily("upstream_server_failures", "Requests that failed there.", labels=labels)
+        retries = CounterMetricFamily("upstream_server_retries", "Requests that had failed elsewhere.", labels=labels)
+        ejections = CounterMetricFamily("upstream_server_ejections", "How often it was left out.", labels=labels)
         for name, upstream in self._upstreams.items():
-            for pool in upstream.pools:
-                connections.add_metric((name, pool.url, "in_use"), pool.in_flight)
-                connections.add_metric((name, pool.url, "idle"), pool.idle)
-        return connections
+            for server in upstream.state():
+                connections.add_metric((name, server.url, "in_use"), server.in_flight)
+                connections.add_metric((name, server.url, "idle"), server.idle)
+                states.add_metric((name, server.url, server.state), 1)
+                failures.add_metric((name, server.url), server.failures)
+                retries.add_metric((name, server.url), server.retries)
+                ejections.add_metric((name, server.url), server.ejections)
+        yield from (connections, states, failures, retries, ejections)

@@ -59,13 +59,20 @@ def _routes(routes: Sequence[dict[str, Any]], rows: int) -> Table:
 
 
 def _upstreams(upstreams: Iterable[dict[str, Any]]) -> Table:
-    table = _table("upstream", "server", "req/s", "p50", "p99", "4xx/s", "5xx/s", "in use", "idle", texts=2)
+    table = _table("upstream", "server", "req/s", "p50", "p99", "4xx/s", "5xx/s", "in use", "idle", "state", texts=2)
     for one in upstreams:
         name, rates = one["upstream"], _rates(one)
         for server in one["servers"]:
-            table.add_row(name, server["url"], *rates, str(server["in_flight"]), str(server["idle"]))
+            table.add_row(name, server["url"], *rates, str(server["in_flight"]), str(server["idle"]), _state(server))
             name, rates = "", [""] * len(rates)
     return table
+
+
+def _state(server: dict[str, Any]) -> Text:
+    """With the number of workers where they do not see it alike."""
+    states = server["workers"]
+    shown = ", ".join(state if len(states) == 1 else f"{state} ({count})" for state, count in states.items())
+    return Text(shown, style="" if set(states) <= {"healthy"} else "yellow")
 
 
 def _limits(limits: dict[str, Any]) -> Table:

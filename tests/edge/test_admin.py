@@ -95,7 +95,23 @@ async def test_traffic_is_counted_by_template_and_by_upstream(desk: Desk) -> Non
     (it,) = (await desk.get("/upstreams"))["items"]
     assert (it["name"], it["requests"], it["count"]) == ("it", {"2xx": 2, "5xx": 1}, 3)
     assert it["p50_ms"] > 0
-    assert (it["servers"][0]["in_flight"], it["servers"][0]["idle"]) == (0, 1)
+    (server,) = it["servers"]
+    assert (server["in_flight"], server["idle"], server["weight"], server["workers"]) == (0, 1, 1, {"healthy": 1})
+
+
+async def test_server_that_accepts_nobody_is_shown_as_left_out(
+    desk: Desk, upstream: str, unused_tcp_port: int, tmp_path: Path
+) -> None:
+    dead = f"http://127.0.0.1:{unused_tcp_port}"
+    drop(tmp_path, "two.toml", own(upstream, "two", "/two").replace(f'["{upstream}"]', f'["{upstream}", "{dead}"]'))
+    await becomes(desk.edge, 200, "/two")
+
+    async def is_left_out() -> bool:
+        assert await status(desk.edge, "/two") == 200
+        servers = {one["url"]: one for item in (await desk.get("/upstreams"))["items"] for one in item["servers"]}
+        return servers[dead]["ejections"] >= 1 and "healthy" not in servers[dead]["workers"]
+
+    await within(5, is_left_out)
 
 
 async def test_refused_request_reaches_no_upstream_and_is_no_upstreams_figure(desk: Desk) -> None:

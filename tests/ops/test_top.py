@@ -12,7 +12,12 @@ from ops.top.sample import Look, between, grown
 
 
 def look(at: float, metrics: HttpMetrics, *workers: dict[str, Any]) -> Look:
-    upstreams = [{"name": "core", "servers": [{"url": "http://core:1", "in_flight": 2, "idle": 5}]}]
+    upstreams = [
+        {
+            "name": "core",
+            "servers": [{"url": "http://core:1", "in_flight": 2, "idle": 5, "workers": {"healthy": 1, "ejected": 1}}],
+        }
+    ]
     return Look(at, snapshot(metrics.registry), workers, upstreams, 3)
 
 
@@ -70,4 +75,4 @@ def test_page_fits_the_terminal_and_says_what_it_left_out(figures: dict[str, Any
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert len(lines) <= 24
     assert any("and 9" in line and "more" in line for line in lines)
-    assert any("http://core:1" in line for line in lines)
+    assert any("http://core:1" in line and "healthy (1), ejected (1)" in line for line in lines)
