@@ -40,6 +40,7 @@ class LineWriter:
         self._lines: list[bytes] = []
         self._lost = 0
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0  # the loop's
         self._scheduled: asyncio.TimerHandle | None = None
 
     def write(self, line: bytes) -> None:
@@ -51,6 +52,7 @@ class LineWriter:
             return
         try:
             self._loop = asyncio.get_running_loop()
+            self._thread = threading.get_ident()
         except RuntimeError:
             self.flush()
         else:
@@ -59,7 +61,7 @@ class LineWriter:
     def _left_to_the_loop(self, call: Callable[..., None], *arguments: bytes) -> bool:
         """A thread beside the loop's must not touch the batch: the loop does it for that thread."""
         loop = self._loop
-        if loop is None or threading.current_thread() is threading.main_thread() or not loop.is_running():
+        if loop is None or threading.get_ident() == self._thread or not loop.is_running():
             return False
         loop.call_soon_threadsafe(call, *arguments)
         return True

@@ -56,7 +56,8 @@ class Recorder:
         if exchange.sent and exchange.route is not None:
             waited = exchange.upstream_seconds or exchange.started + seconds - exchange.sent
             self._upstreams.record(exchange.route.upstream, exchange.status, waited)
-        error_tracking.trace(exchange.request_id, f"{exchange.method} {label}", exchange.status, seconds)
+        if error_tracking.is_on():
+            error_tracking.trace(exchange.request_id, f"{exchange.method} {label}", exchange.status, seconds)
         if self._usage is not None:
             self._usage.add(exchange, label, seconds)
         self._lines.write(self._access.line(self._fields(exchange, seconds)))

@@ -62,6 +62,12 @@ class Router:
             self._by_path.setdefault(route.path.rstrip("/"), []).append(route)
         for routes in self._by_path.values():
             routes.sort(key=_specificity)
+        # Most paths have one route for every host and method, which needs no choice.
+        self._sole = {
+            path: routes[0]
+            for path, routes in self._by_path.items()
+            if len(routes) == 1 and not routes[0].hosts and not routes[0].methods
+        }
         self._depth = max((path.count("/") for path in self._by_path), default=0)
 
     @property
@@ -73,6 +79,8 @@ class Router:
         """`path` is a normal path without query. Raises NotFound or MethodNotAllowed."""
         prefix = "/".join(path.split("/", self._depth + 1)[: self._depth + 1])
         while True:
+            if (sole := self._sole.get(prefix)) is not None:
+                return sole
             candidates = [route for route in self._by_path.get(prefix, ()) if route.takes(host)]
             if candidates:
                 return _by_method(candidates, method)

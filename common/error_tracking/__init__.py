@@ -64,6 +64,10 @@ def trace(request_id: str, name: str, status: int, seconds: float) -> None:
             log.exception("request_not_traced", request_id=request_id)
 
 
+def is_on() -> bool:
+    return _tracker is not None
+
+
 @asynccontextmanager
 async def error_tracking(settings: Tracked, service: str) -> AsyncIterator[None]:
     """Reports and traces while the block runs; then sends what waits, for at most FLUSH_SECONDS."""

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from redis.asyncio import Redis
@@ -20,6 +20,9 @@ from common.limits.store import Call, Slots, Store, find_slots, list_keys, scrip
 from common.limits.wire import pack
 
 _FORGET = b"redis.call('DEL', unpack(KEYS)) return {}"
+
+
+_PREPARED_MAX = 20_000  # about 10 MB
 
 
 @dataclass(slots=True)
@@ -56,6 +59,8 @@ class Limiter:
         self._memory = MemoryLists()
         self._denials = Denials()
         self._pending: list[_Call] = []
+        # By subject and the identity of the rules: the same callers come again and again under the same routes.
+        self._prepared: dict[tuple[str, int], _Prepared] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self.counts: defaultdict[str, Counts] = defaultdict(Counts)
         self._store: Store | Cluster | None = None
@@ -100,14 +105,24 @@ class Limiter:
         A refused call counts in no rule, an admitted one in every rule at its cost. Raises ValueError for no rules, one
         list twice or an empty subject; never for the store.
         """
-        keys = list_keys(subject, rules)
-        if not keys or (len(keys) > 1 and len(set(keys)) < len(keys)):
-            raise ValueError("a check needs rules, each of its own name or scope")
+        prepared = self._prepared.get((subject, id(rules)))
+        if prepared is None or prepared.rules is not rules:
+            prepared = self._prepare(subject, rules)
+        keys = prepared.keys
         if len(self._denials) and (refusal := self._remembered(keys, rules)) is not None:
             return refusal
         if self._store is None or self._store.is_down:
             return self._check_memory(keys, rules, degraded=self.degraded)
-        return await self._ask(keys, rules)
+        return await self._ask(prepared)
+
+    def _prepare(self, subject: str, rules: Sequence[Rule]) -> "_Prepared":
+        keys = list_keys(subject, rules)
+        if not keys or (len(keys) > 1 and len(set(keys)) < len(keys)):
+            raise ValueError("a check needs rules, each of its own name or scope")
+        if len(self._prepared) >= _PREPARED_MAX:
+            self._prepared.clear()  # start again rather than grow
+        prepared = self._prepared[subject, id(rules)] = _Prepared(keys, rules, script_call(keys, rules))
+        return prepared
 
     def watch(self, subject: str, rules: Sequence[Rule], tell: Callable[[Decision], None]) -> None:
         """A check that nobody waits for: `tell` gets its decision, at once or when the store has answered."""
@@ -117,7 +132,8 @@ class Limiter:
         elif self._store is None or self._store.is_down:
             tell(self._check_memory(keys, rules, degraded=self.degraded))
         else:
-            self._ask(keys, rules).add_done_callback(lambda decision: tell(decision.result()))
+            asked = self._ask(_Prepared(keys, rules, script_call(keys, rules)))
+            asked.add_done_callback(lambda decision: tell(decision.result()))
 
     async def run(self, script: bytes, keys: Sequence[str], arguments: Sequence[str | bytes | int]) -> list[Any] | None:
         """The list that another script answers, run where the limits are; None when the store is away.
@@ -149,10 +165,10 @@ class Limiter:
         """A refusal that is known without asking, None otherwise. Counts nothing as a call."""
         return self._remembered(list_keys(subject, rules), rules) if len(self._denials) else None
 
-    def _ask(self, keys: Sequence[str], rules: Sequence[Rule]) -> "asyncio.Future[Decision]":
+    def _ask(self, prepared: "_Prepared") -> "asyncio.Future[Decision]":
         """The decision to come; the call leaves with all others of this turn."""
         loop = self._loop or self._find_loop()
-        call = _Call(self, keys, rules, loop.create_future())
+        call = _Call(self, prepared, loop.create_future())
         self._pending.append(call)
         if len(self._pending) == 1:
             loop.call_soon(self._flush)
@@ -207,7 +223,8 @@ class Limiter:
         if decision.degraded:
             self.counts[decision.rule].fallback += 1
 
-    def _answer(self, keys: Sequence[str], rules: Sequence[Rule], reply: list[int] | None, sent: float) -> Decision:
+    def _answer(self, prepared: "_Prepared", reply: list[int] | None, sent: float) -> Decision:
+        keys, rules = prepared.keys, prepared.rules
         if reply is None:
             return self._check_memory(keys, rules, degraded=True)
         decision = decide(rules, reply, [rule.limit for rule in rules], degraded=False)
@@ -235,20 +252,26 @@ class _Script:
             self.reply.set_result(reply)
 
 
+class _Prepared(NamedTuple):
+    """A check as it is sent. Its rules are kept with it, so that their identity stays theirs."""
+
+    keys: Sequence[str]
+    rules: Sequence[Rule]
+    packed: bytes
+
+
 class _Call:
     """One check on its way to the store."""
 
-    __slots__ = ("_limiter", "_rules", "decision", "keys", "packed")
+    __slots__ = ("_limiter", "_prepared", "decision", "keys", "packed")
 
-    def __init__(
-        self, limiter: Limiter, keys: Sequence[str], rules: Sequence[Rule], decision: asyncio.Future[Decision]
-    ) -> None:
+    def __init__(self, limiter: Limiter, prepared: _Prepared, decision: asyncio.Future[Decision]) -> None:
         self._limiter = limiter
-        self.keys = keys
-        self._rules = rules
+        self._prepared = prepared
+        self.keys = prepared.keys
+        self.packed = prepared.packed
         self.decision = decision
-        self.packed = script_call(keys, rules)
 
     def settle(self, reply: list[int] | None, sent: float) -> None:
         if not self.decision.done():
-            self.decision.set_result(self._limiter._answer(self.keys, self._rules, reply, sent))
+            self.decision.set_result(self._limiter._answer(self._prepared, reply, sent))
