@@ -92,6 +92,15 @@ class ValidationError(ApiError):
         self.errors = {field: list(messages) for field, messages in errors.items()}
 
 
+class UpgradeRequired(ApiError):
+    """Another version of WebSocket than 13 (RFC 6455 section 4.2.2)."""
+
+    status, error, default = 426, "UpgradeRequired", "Only version 13 of WebSocket is spoken here"
+
+    def __init__(self) -> None:
+        super().__init__(headers={"Sec-WebSocket-Version": "13", "Upgrade": "websocket", "Connection": "Upgrade"})
+
+
 class TooManyRequests(ApiError):
     status, error, default = 429, "TooManyRequests", "Too many requests, please try again later"
 

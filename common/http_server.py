@@ -1,5 +1,6 @@
 """aiohttp's server, but for what its parser refuses: the owner of the server answers that, in its own shape."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -25,6 +26,18 @@ class Connection(web.RequestHandler):
             return await server.unreadable(request, parser_error(err_info.exc))
 
         return handle
+
+    def hand_over(self, protocol: asyncio.Protocol) -> tuple[asyncio.Transport, bytes]:
+        """Gives the transport to `protocol`, together with what came behind an upgrade request and was not parsed.
+
+        The connection is still one of its server's until the new owner tells it `connection_lost`. Raises
+        ConnectionError when the client is gone.
+        """
+        if self.transport is None or self.transport.is_closing():
+            raise ConnectionResetError("the client is gone")
+        tail, self._message_tail = self._message_tail, b""
+        self.transport.set_protocol(protocol)
+        return self.transport, tail
 
 
 class Server(web.Server):

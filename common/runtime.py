@@ -1,5 +1,6 @@
 """What an application may know about the process it runs in."""
 
+import asyncio
 from importlib.metadata import version
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ class Runtime(Protocol):
 
     `retiring`: answer with `Connection: close`, a newer worker takes over. `draining`: the whole service is
     going away, so readiness is false. `index`: this worker's number among `count`, from 0.
+    `closing`: an event, set when connections that would last must end.
     """
 
     @property
@@ -23,6 +25,8 @@ class Runtime(Protocol):
     def draining(self) -> bool: ...
     @property
     def index(self) -> int: ...
+    @property
+    def closing(self) -> asyncio.Event: ...
     @property
     def count(self) -> int: ...
     async def merged_metrics(self) -> list[Family]: ...

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NoReturn, cast
 
 from aiohttp import web
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _REASONS[421] = b"Misdirected Request"
 _IDLE_SECONDS = 60.0
+_SWITCHING = b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
+_UNBUFFERED = (b"X-Accel-Buffering", b"no")  # nginx in front passes each event on as it comes
 _JSON: list[Header] = [(b"Content-Type", b"application/json")]
 
 
@@ -102,6 +104,25 @@ class Answers:
         else:
             await self._stream(exchange, response, headers)
 
+    def switch(self, exchange: Exchange, response: Response) -> None:
+        """The upstream's 101; from here on the connection is no HTTP. Raises ClientGone."""
+        headers = self._client_headers(exchange, response)
+        if exchange.handshake and exchange.handshake.has_credential and not find(headers, b"sec-websocket-protocol"):
+            headers.append((b"Sec-WebSocket-Protocol", b"bearer"))  # a browser insists on one of those it offered
+        head = self._head(exchange, 101, b"Switching Protocols", headers, _SWITCHING)
+        exchange.keep_alive = False
+        _send(exchange, head)
+
+    async def end_early(self, exchange: Exchange, response: Response) -> None:
+        """Ends a stream that may last no longer: cleanly if it is one of events, which its reader opens again.
+
+        Of anything else the client must see that it is not the whole: raises ClientGone, its connection is cut.
+        """
+        if not is_event_stream(response) or find(response.headers, b"content-length") is not None:
+            _cut(exchange)
+        if exchange.request.version >= (1, 1):
+            await _write(exchange, b"0\r\n\r\n")
+
     async def _stream(self, exchange: Exchange, response: Response, headers: list[Header]) -> None:
         length = find(response.headers, b"content-length")
         chunked = length is None and exchange.request.version >= (1, 1)
@@ -110,6 +131,8 @@ class Answers:
         else:
             framing = b"Transfer-Encoding: chunked\r\n" if chunked else b""
             exchange.keep_alive = exchange.keep_alive and chunked
+        if is_event_stream(response):
+            headers.append(_UNBUFFERED)
         await _write(exchange, self._head(exchange, response.status, response.reason, headers, framing))
         async for chunk in response:
             exchange.bytes_sent += len(chunk)
@@ -152,9 +175,14 @@ class Answers:
         return self._date
 
 
+def is_event_stream(response: Response) -> bool:
+    kind = find(response.headers, b"content-type")
+    return kind is not None and kind.partition(b";")[0].strip().lower() == b"text/event-stream"
+
+
 def _connection_line(exchange: Exchange) -> bytes:
     if not exchange.keep_alive:
-        return b"Connection: close\r\n"
+        return b"Connection: close\r\n" if exchange.status != 101 else b""
     return b"" if exchange.request.version >= (1, 1) else b"Connection: keep-alive\r\n"
 
 
@@ -167,25 +195,36 @@ def _send_soon(exchange: Exchange, answer: bytes) -> bool:
     return not exchange.must_answer
 
 
-async def _write(exchange: Exchange, data: bytes) -> None:
-    """Raises ClientGone. Waits while the client reads more slowly than we write."""
+def _send(exchange: Exchange, data: bytes) -> None:
+    """Raises ClientGone."""
     transport = exchange.request.transport
     if transport is None or transport.is_closing():
         raise ClientGone
     exchange.must_answer = False
     transport.write(data)
-    if transport.get_write_buffer_size():
-        await _drained(exchange, transport)
 
 
-async def _drained(exchange: Exchange, transport: asyncio.Transport) -> None:
+async def _write(exchange: Exchange, data: bytes) -> None:
+    """Raises ClientGone. Waits while the client reads more slowly than we write."""
+    _send(exchange, data)
+    if exchange.request.protocol.writing_paused:
+        await _drained(exchange)
+
+
+async def _drained(exchange: Exchange) -> None:
     """A client that reads nothing holds an upstream's connection; after the route's idle time-out it is cut off."""
     seconds = exchange.route.timeouts.idle if exchange.route else _IDLE_SECONDS
     try:
         async with asyncio.timeout(seconds):
             await exchange.request.protocol._drain_helper()
     except TimeoutError:
-        transport.abort()
-        raise ClientGone from None
+        _cut(exchange)
     except ConnectionError:
         raise ClientGone from None
+
+
+def _cut(exchange: Exchange) -> NoReturn:
+    """Raises ClientGone."""
+    if exchange.request.transport is not None:
+        exchange.request.transport.abort()
+    raise ClientGone from None

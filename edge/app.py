@@ -33,12 +33,14 @@ from edge.identity.jwks import Jwks
 from edge.identity.keys import Keys
 from edge.identity.revocations import Revocations
 from edge.identity.tokens import Tokens
+from edge.leases import Leases
 from edge.load import LoadCollector
 from edge.policies.authentication import Authentication
 from edge.policies.bans import Bans, failure_rule
 from edge.policies.client_address import ClientAddresses
 from edge.policies.cors import Cors
 from edge.policies.doors import Doors
+from edge.policies.handshake import Handshakes
 from edge.policies.hosts import Hosts
 from edge.policies.limiting import Limiting
 from edge.policies.shedding import Shedding
@@ -48,6 +50,7 @@ from edge.route_limits import LimitTable
 from edge.router import Router
 from edge.server import create_server
 from edge.settings import EdgeSettings
+from edge.streaming import Streaming
 from edge.table_files import TableFiles
 from edge.tls.served import Served as Certificates
 from edge.tls.store import require_good
@@ -221,6 +224,9 @@ async def open_edge(
         insight = Insight(loaded, table, upstreams, watch.refused)
         router = _router(table, loaded.limit_table, loaded)
         termination.hosts = (*loaded.hosts, *router.hosts)
+        answers = Answers(cors, runtime)
+        streaming = Streaming(Handshakes(loaded.allowed_origins), _open_leases(redis, resources), forwarding, answers)
+        _run(resources, streaming.follow(runtime.closing))
         handler = Handler(
             resolver=Resolver(addresses),
             bans=bans,
@@ -230,9 +236,10 @@ async def open_edge(
             cors=cors,
             authentication=Authentication(tokens, keys, limiting),
             limiting=limiting,
+            streaming=streaming,
             forwarding=forwarding,
             caching=caching,
-            answers=Answers(cors, runtime),
+            answers=answers,
             health=EdgeHealth(lambda: _services(upstreams), limiter, runtime),
             recorder=Recorder(metrics, upstream_metrics, lines, logs.AccessLines(loaded.access_log_format), usage),
             shedding=shedding,
@@ -260,6 +267,12 @@ async def _open_limiter(
     await limiter.open()
     _collect(resources, metrics, LimiterCollector(limiter))
     return limiter
+
+
+def _open_leases(redis: Redis | None, resources: AsyncExitStack) -> Leases:
+    leases = Leases(redis)
+    _run(resources, leases.follow())
+    return leases
 
 
 def _open_usage(redis: Redis, metrics: HttpMetrics, resources: AsyncExitStack) -> UsageLog:

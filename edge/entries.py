@@ -52,6 +52,15 @@ def _network(text: str) -> Network:
         raise ValueError(f"{text!r} is no address or CIDR range") from None
 
 
+def _stream(value: object) -> object:
+    """`true` is a table without fields."""
+    if isinstance(value, bool):
+        return {} if value else None
+    if isinstance(value, dict):
+        return value
+    raise ValueError("must be true or a table such as { per_caller = 10, seconds = 3600, idle = 300 }")
+
+
 Networks = Annotated[list[Network], BeforeValidator(_networks)]
 NOT_SET = "http://not.set"  # in the place of a variable that is not there, which is a fault of its own
 WEIGHT_MAX = 1000
@@ -128,6 +137,14 @@ class HealthEntry(Entry):
     timeout: float = Field(5, gt=0, le=3600)
 
 
+class StreamEntry(Entry):
+    """How many streams a caller may have open, how long one may last and be quiet (seconds)."""
+
+    per_caller: int = Field(10, ge=1, le=100_000)
+    seconds: float = Field(3600, gt=0, le=7 * 86400)
+    idle: float = Field(300, gt=0, le=86400)
+
+
 class UpstreamEntry(Entry):
     servers: list[str] = Field(min_length=1)
     weight: dict[str, Weight] = {}
@@ -189,6 +206,8 @@ class RouteEntry(Entry):
     headers: HeadersEntry = HeadersEntry()
     compress: bool | None = None
     cache: CacheEntry | None = None
+    websocket: bool = False
+    stream: Annotated[StreamEntry | None, BeforeValidator(_stream)] = None
     enabled: bool = True
 
     @pydantic.field_validator("path")
@@ -208,6 +227,20 @@ class RouteEntry(Entry):
         if rewrite is not None and info.data.get("strip_prefix"):
             raise ValueError("strip_prefix removes what this replaces; use one of them")
         return rewrite
+
+    @pydantic.field_validator("websocket")
+    @classmethod
+    def _check_websocket(cls, websocket: bool, info: pydantic.ValidationInfo) -> bool:
+        if websocket and info.data.get("methods") and "GET" not in info.data["methods"]:
+            raise ValueError("a WebSocket is opened with GET, which is not among the methods")
+        return websocket
+
+    @pydantic.field_validator("stream")
+    @classmethod
+    def _check_stream(cls, stream: StreamEntry | None, info: pydantic.ValidationInfo) -> StreamEntry | None:
+        if stream is not None and info.data.get("cache") is not None:
+            raise ValueError("what lasts is not kept: a route has stream or cache")
+        return stream
 
     @pydantic.field_validator("permission")
     @classmethod

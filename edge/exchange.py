@@ -11,6 +11,15 @@ from edge.identity.caller import Caller
 from edge.router import Route
 
 
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """What a WebSocket's opening asks for. `protocols` are those offered, without a credential among them."""
+
+    accept: bytes  # the answer to its key
+    protocols: tuple[str, ...]
+    has_credential: bool  # `bearer` and a token were among the subprotocols and stay here
+
+
 @dataclass(slots=True)
 class Exchange:
     """Filled in step by step: resolve → check → forward → record."""
@@ -27,6 +36,7 @@ class Exchange:
     route: Route | None = None
     caller: Caller | None = None
     decision: Decision | None = None
+    handshake: Handshake | None = None
     status: int = 0
     bytes_sent: int = 0
     sent: float = 0.0  # when it was passed on to its upstream; 0 when it was not

@@ -22,6 +22,7 @@ from edge.policies.shedding import Shedding
 from edge.record import Recorder
 from edge.resolve import Resolver
 from edge.router import Router
+from edge.streaming import Streaming
 from edge.tls.challenges import PATH as CHALLENGE_PATH
 from edge.tls.termination import Termination
 from edge.upstream.forward import Forwarding
@@ -43,6 +44,7 @@ class Handler:
         cors: Cors,
         authentication: Authentication,
         limiting: Limiting,
+        streaming: Streaming,
         forwarding: Forwarding,
         caching: Caching,
         answers: Answers,
@@ -59,6 +61,7 @@ class Handler:
         self._cors = cors
         self._authentication = authentication
         self._limiting = limiting
+        self._streaming = streaming
         self._forwarding = forwarding
         self._caching = caching
         self._answers = answers
@@ -147,6 +150,8 @@ class Handler:
         await self._limiting.check(exchange)
         if route.permission is not None and not (exchange.caller and exchange.caller.identity.allows(route.permission)):
             raise Forbidden(f"This needs the permission {route.permission}")
+        if route.stream is not None and await self._streaming.serve(exchange):
+            return
         response = await (self._forwarding if route.cache is None else self._caching).send(exchange)
         try:
             answer = await compressed(exchange, response) if route.compresses else response

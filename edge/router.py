@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from common.errors import MethodNotAllowed, NotFound
 from common.http1 import Timeouts
 from edge.cache.rules import CacheRules
-from edge.entries import RouteEntry, Table
+from edge.entries import RouteEntry, StreamEntry, Table
 from edge.policies.access import AccessList, access_list
 from edge.policies.header_rules import HeaderRules, compiled, security_lines
 from edge.route_limits import LimitTable, RouteLimits
@@ -42,6 +42,9 @@ class Route:
     security: bytes
     compresses: bool
     cache: CacheRules | None
+    websocket: bool
+    stream: StreamEntry | None  # bounds for its WebSockets, and for every answer when `stream_answers`
+    stream_answers: bool
 
     def takes(self, host: str) -> bool:
         return not self.hosts or any(host_matches(pattern, host) for pattern in self.hosts)
@@ -104,6 +107,7 @@ def _specificity(route: Route) -> tuple[bool, bool, bool]:
 def _compile(entry: RouteEntry, limits: LimitTable, body_bytes_max: int, compresses: bool) -> Route:
     request, response = entry.headers.request, entry.headers.response
     response_rules = compiled(response.set, response.remove)
+    timeout, stream = entry.timeout, entry.stream
     return Route(
         path=entry.path,
         upstream=entry.upstream,
@@ -117,7 +121,7 @@ def _compile(entry: RouteEntry, limits: LimitTable, body_bytes_max: int, compres
         permission=entry.permission,
         rewrite="" if entry.strip_prefix else entry.rewrite and entry.rewrite.rstrip("/"),
         body_bytes_max=body_bytes_max if entry.body_max is None else entry.body_max,
-        timeouts=Timeouts(connect=entry.timeout.connect, first_byte=entry.timeout.first_byte, idle=entry.timeout.idle),
+        timeouts=Timeouts(timeout.connect, timeout.first_byte, timeout.idle if stream is None else stream.idle),
         retries=entry.retries,
         speaks_openai=entry.errors == "openai",
         pass_authorization=entry.pass_authorization,
@@ -126,6 +130,9 @@ def _compile(entry: RouteEntry, limits: LimitTable, body_bytes_max: int, compres
         security=security_lines(response_rules),
         compresses=compresses if entry.compress is None else entry.compress,
         cache=_cache_rules(entry),
+        websocket=entry.websocket,
+        stream=stream or (StreamEntry() if entry.websocket else None),
+        stream_answers=stream is not None,
     )
 
 

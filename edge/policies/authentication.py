@@ -6,6 +6,7 @@ from edge.exchange import Exchange
 from edge.identity.caller import Caller
 from edge.identity.keys import Keys
 from edge.identity.tokens import Tokens
+from edge.policies.handshake import bearer_subprotocol
 from edge.policies.limiting import Limiting
 
 
@@ -24,6 +25,8 @@ class Authentication:
         if requirement == "none":
             return None
         offered = exchange.head.authorization
+        if not offered and exchange.route is not None and exchange.route.websocket:
+            offered = bearer_subprotocol(exchange.request)
         if not offered:
             if requirement == "required":
                 raise Unauthorized

@@ -11,7 +11,7 @@ from aiohttp import HttpVersion, HttpVersion11
 from edge.identity.caller import Header
 
 if TYPE_CHECKING:
-    from edge.exchange import Exchange
+    from edge.exchange import Exchange, Handshake
     from edge.router import Route
 
 _HOP_BY_HOP = frozenset(
@@ -128,7 +128,8 @@ def request_headers(
     assert route is not None
     if route.request_rules is not None or route.pass_authorization or withheld:
         headers = _ruled_headers(exchange, route, service_key)
-        return [header for header in headers if folded(header[0]) not in withheld]
+        kept = [header for header in headers if folded(header[0]) not in withheld]
+        return kept if exchange.handshake is None else kept + _switching(exchange.handshake)
     lines = exchange.head.upstream_lines() + b"\r\nX-Request-ID: " + exchange.request_id.encode()
     if service_key is not None:
         lines += b"\r\nAuthorization: ApiKey " + service_key
@@ -143,7 +144,17 @@ def _ruled_headers(exchange: "Exchange", route: "Route", service_key: bytes | No
         headers.append((b"Authorization", b"ApiKey " + service_key))
     if exchange.caller is not None:
         headers += exchange.caller.headers
-    return headers if route.request_rules is None else route.request_rules.apply(headers)
+    if route.request_rules is not None:
+        headers = route.request_rules.apply(headers)
+    return headers
+
+
+def _switching(handshake: "Handshake") -> list[Header]:
+    """Asks for WebSocket as the client did, but for its credential."""
+    lines = [(b"Upgrade", b"websocket"), (b"Connection", b"Upgrade")]
+    if handshake.protocols:
+        lines.append((b"Sec-WebSocket-Protocol", ", ".join(handshake.protocols).encode("latin-1")))
+    return lines
 
 
 def find(headers: Sequence[Header], wanted: bytes) -> bytes | None:

@@ -33,6 +33,7 @@ class Runtime:
     count: int = 1
     retiring: bool = False
     draining: bool = False
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
     metrics: HttpMetrics = field(default_factory=lambda: HttpMetrics("edge"))
 
     async def status(self) -> list[dict[str, object]]:

@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import jwt
 import pytest
-from aiohttp import web
+from aiohttp import WSServerHandshakeError, web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import edge as edge_package
@@ -33,7 +33,7 @@ from core_service.settings import CoreSettings
 from edge.identity.auth_client import AuthClient, Revocation
 from edge.identity.revocations import Revocations
 from tests.auth_service.client import cheap_hasher
-from tests.edge.conftest import KEYS, Edge, StartEdge
+from tests.edge.conftest import KEYS, Edge, StartEdge, StartUpstream
 
 PASSWORD = "correct horse battery"
 ROUTES = (Path(edge_package.__file__).parent / "routes.toml").read_text()
@@ -405,3 +405,46 @@ async def test_unreadable_answers_of_auth_are_503(start_raw_upstream: Any) -> No
             with pytest.raises(ServiceUnavailable):
                 await ask()
         await pool.close()
+
+
+async def test_websocket_takes_the_token_of_a_browser_among_its_subprotocols(
+    platform: Platform, start_edge: StartEdge, start_upstream: StartUpstream
+) -> None:
+    async def greet(request: web.BaseRequest) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse(protocols=("chat",))
+        await socket.prepare(request)
+        names = ("Authorization", "Sec-WebSocket-Protocol", "X-Gatehouse-User")
+        await socket.send_json({name: request.headers.getall(name, []) for name in names})
+        return socket
+
+    url = await start_upstream(greet)
+    edge = await start_edge(
+        f'{ROUTES}\n[upstream.it]\nservers = ["{url}"]\nservice_key = "its key"\n'
+        '[[route]]\npath = "/ws"\nupstream = "it"\nwebsocket = true\n',
+        **platform.environ,
+    )
+    _, login = await sign_up(edge)
+    bearer = f"Bearer {login['accessToken']}"
+    _, created = await call(edge, "POST", "/api/v1/api-keys", {"name": "mine"}, Authorization=bearer)
+
+    async def greeted(*protocols: str, **headers: str) -> tuple[str | None, dict[str, list[str]]]:
+        async with edge.client.ws_connect("/ws", protocols=protocols, headers=headers) as socket:
+            return socket.protocol, await socket.receive_json(timeout=5)
+
+    for chosen, offered, headers in (
+        ("chat", ["chat"], {"Authorization": bearer}),
+        ("chat", ["bearer", login["accessToken"], "chat"], {}),
+        ("chat", ["chat", "bearer", created["data"]["key"]], {}),
+        ("bearer", ["bearer", login["accessToken"]], {}),
+    ):
+        protocol, seen = await greeted(*offered, **headers)
+        assert protocol == chosen
+        assert seen["Authorization"] == ["ApiKey its key"]
+        assert seen["Sec-WebSocket-Protocol"] == (["chat"] if "chat" in offered else [])
+        assert len(seen["X-Gatehouse-User"]) == 1
+    for offered in ([], ["bearer"], ["bearer", "not.a.token"], ["chat", login["accessToken"]]):
+        with pytest.raises(WSServerHandshakeError) as refused:
+            await greeted(*offered)
+        assert refused.value.status == 401
+    asked = {"Sec-WebSocket-Protocol": f"bearer, {login['accessToken']}"}
+    assert (await call(edge, "GET", "/ws", **asked))[0] == 401  # no WebSocket, no credential

@@ -7,7 +7,7 @@ import pytest
 
 import edge
 from edge.app import read_settings
-from edge.entries import Table
+from edge.entries import StreamEntry, Table
 from edge.table import TableError, read_table
 from tests.edge.conftest import KEYS
 
@@ -101,11 +101,32 @@ def test_syntax_error_names_the_file(tmp_path: Path) -> None:
         'permission = "all"',
         "timeout = 3",
         'methods = ["GTE"]',
+        "stream = 3",
+        "stream = { per_caller = 0 }",
+        "stream = { idle = 0 }",
+        "stream = { hours = 1 }",
+        'websocket = "yes please"',
     ],
 )
 def test_what_could_never_work_is_a_fault(tmp_path: Path, line: str) -> None:
     with pytest.raises(TableError, match=r"routes.toml:7: "):
         read(tmp_path / "routes.toml", GOOD + line + "\n")
+
+
+def test_websocket_needs_get(tmp_path: Path) -> None:
+    with pytest.raises(TableError, match=r"routes.toml:8: websocket: a WebSocket is opened with GET"):
+        read(tmp_path / "routes.toml", GOOD + 'methods = ["POST"]\nwebsocket = true\n')
+
+
+def test_streams_have_bounds_without_saying_them(tmp_path: Path) -> None:
+    defaults = StreamEntry(per_caller=10, seconds=3600, idle=300)
+    for line, expected in (
+        ("stream = true", defaults),
+        ("stream = {}", defaults),
+        ("stream = { idle = 20 }", StreamEntry(per_caller=10, seconds=3600, idle=20)),
+        ("stream = false", None),
+    ):
+        assert read(tmp_path / "routes.toml", GOOD + line).routes[0].stream == expected
 
 
 @pytest.mark.parametrize("server", ["http://h:abc", "http://[x", "http://h/path", "h:80"])
