@@ -188,9 +188,7 @@ async def open_edge(
         table = watch.first()
         upstreams, feeding, resolving = _open_upstreams(table, loaded, resources)
 
-        redis = connect(loaded.redis_url) if loaded.redis_url else None
-        if redis is not None:
-            resources.push_async_callback(redis.aclose)
+        redis = _open_redis(loaded, resources)
         limiter = await _open_limiter(redis, runtime, metrics, resources)
         usage = None if redis is None else _open_usage(redis, metrics, resources)
 
@@ -212,8 +210,7 @@ async def open_edge(
         await _open_bans(banned, limiter, resources)
 
         forwarding = Forwarding(upstreams)
-        caching = Caching(forwarding, Store(loaded.edge_cache_bytes_max))
-        _collect(resources, metrics, CacheCollector(caching))
+        caching = _open_caching(forwarding, loaded, metrics, resources)
 
         shedding = Shedding(requests_max=loaded.edge_requests_max, lag_seconds_max=loaded.edge_lag_seconds_max)
         _run(resources, shedding.watch())
@@ -267,6 +264,22 @@ async def _open_limiter(
     await limiter.open()
     _collect(resources, metrics, LimiterCollector(limiter))
     return limiter
+
+
+def _open_redis(loaded: EdgeSettings, resources: AsyncExitStack) -> Redis | None:
+    if not loaded.redis_url:
+        return None
+    redis = connect(loaded.redis_url)
+    resources.push_async_callback(redis.aclose)
+    return redis
+
+
+def _open_caching(
+    forwarding: Forwarding, loaded: EdgeSettings, metrics: HttpMetrics, resources: AsyncExitStack
+) -> Caching:
+    caching = Caching(forwarding, Store(loaded.edge_cache_bytes_max))
+    _collect(resources, metrics, CacheCollector(caching))
+    return caching
 
 
 def _open_leases(redis: Redis | None, resources: AsyncExitStack) -> Leases:
