@@ -33,7 +33,6 @@ from edge.identity.jwks import Jwks
 from edge.identity.keys import Keys
 from edge.identity.revocations import Revocations
 from edge.identity.tokens import Tokens
-from edge.leases import Leases
 from edge.load import LoadCollector
 from edge.policies.authentication import Authentication
 from edge.policies.bans import Bans, failure_rule
@@ -50,7 +49,7 @@ from edge.route_limits import LimitTable
 from edge.router import Router
 from edge.server import create_server
 from edge.settings import EdgeSettings
-from edge.streaming import Streaming
+from edge.streaming import open_streaming
 from edge.table_files import TableFiles
 from edge.tls.served import Served as Certificates
 from edge.tls.store import require_good
@@ -199,8 +198,7 @@ async def open_edge(
         tokens = Tokens(jwks, revocations, issuer=loaded.jwt_issuer, audience=loaded.jwt_audience)
         # Once before we are ready. When auth is not there yet, tokens are answered 503 until it is.
         await asyncio.gather(revocations.read(), jwks.refresh())
-        _run(resources, revocations.follow())
-        _run(resources, jwks.follow())
+        _run(resources, revocations.follow(), jwks.follow())
         if redis is not None:
             _run(resources, revocations.listen(redis))
 
@@ -210,7 +208,8 @@ async def open_edge(
         await _open_bans(banned, limiter, resources)
 
         forwarding = Forwarding(upstreams)
-        caching = _open_caching(forwarding, loaded, metrics, resources)
+        caching = Caching(forwarding, Store(loaded.edge_cache_bytes_max))
+        _collect(resources, metrics, CacheCollector(caching))
 
         shedding = Shedding(requests_max=loaded.edge_requests_max, lag_seconds_max=loaded.edge_lag_seconds_max)
         _run(resources, shedding.watch())
@@ -222,8 +221,9 @@ async def open_edge(
         router = _router(table, loaded.limit_table, loaded)
         termination.hosts = (*loaded.hosts, *router.hosts)
         answers = Answers(cors, runtime)
-        streaming = Streaming(Handshakes(loaded.allowed_origins), _open_leases(redis, resources), forwarding, answers)
-        _run(resources, streaming.follow(runtime.closing))
+        streaming = await resources.enter_async_context(
+            open_streaming(Handshakes(loaded.allowed_origins), redis, forwarding, answers, runtime.closing)
+        )
         handler = Handler(
             resolver=Resolver(addresses),
             bans=bans,
@@ -267,25 +267,10 @@ async def _open_limiter(
 
 
 def _open_redis(loaded: EdgeSettings, resources: AsyncExitStack) -> Redis | None:
-    if not loaded.redis_url:
-        return None
-    redis = connect(loaded.redis_url)
-    resources.push_async_callback(redis.aclose)
+    redis = connect(loaded.redis_url) if loaded.redis_url else None
+    if redis is not None:
+        resources.push_async_callback(redis.aclose)
     return redis
-
-
-def _open_caching(
-    forwarding: Forwarding, loaded: EdgeSettings, metrics: HttpMetrics, resources: AsyncExitStack
-) -> Caching:
-    caching = Caching(forwarding, Store(loaded.edge_cache_bytes_max))
-    _collect(resources, metrics, CacheCollector(caching))
-    return caching
-
-
-def _open_leases(redis: Redis | None, resources: AsyncExitStack) -> Leases:
-    leases = Leases(redis)
-    _run(resources, leases.follow())
-    return leases
 
 
 def _open_usage(redis: Redis, metrics: HttpMetrics, resources: AsyncExitStack) -> UsageLog:
@@ -359,6 +344,7 @@ def _collect(resources: AsyncExitStack, metrics: HttpMetrics, collector: Collect
     resources.callback(metrics.registry.unregister, collector)
 
 
-def _run(resources: AsyncExitStack, loop: Coroutine[Any, Any, None]) -> None:
-    """A background loop that ends with the resources."""
-    resources.push_async_callback(stop, asyncio.create_task(loop))
+def _run(resources: AsyncExitStack, *loops: Coroutine[Any, Any, None]) -> None:
+    """Background loops that end with the resources."""
+    for loop in loops:
+        resources.push_async_callback(stop, asyncio.create_task(loop))

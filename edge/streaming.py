@@ -5,7 +5,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import cast
 
+from redis.asyncio import Redis
+
 from common import http1
+from common.background import stop
 from common.errors import TooManyRequests
 from common.http1 import Response
 from common.http_server import Connection
@@ -119,3 +122,18 @@ class Streaming:
         finally:
             timer.cancel()
             self._open.discard(end)
+
+
+@asynccontextmanager
+async def open_streaming(
+    handshakes: Handshakes, redis: Redis | None, forwarding: Forwarding, answers: Answers, closing: asyncio.Event
+) -> AsyncIterator[Streaming]:
+    """With what follows the store and the worker's end in the background."""
+    leases = Leases(redis)
+    streaming = Streaming(handshakes, leases, forwarding, answers)
+    following = [asyncio.create_task(loop) for loop in (leases.follow(), streaming.follow(closing))]
+    try:
+        yield streaming
+    finally:
+        for task in following:
+            await stop(task)
