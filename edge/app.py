@@ -184,7 +184,7 @@ async def open_edge(
     async with AsyncExitStack() as resources:
         await resources.enter_async_context(error_tracking(loaded, "edge"))
         watch = TableWatch(files, speaks=runtime.index == 0)
-        table = watch.first()
+        table, limits = watch.first()
         upstreams, feeding, resolving = _open_upstreams(table, loaded, resources)
 
         redis = _open_redis(loaded, resources)
@@ -215,10 +215,10 @@ async def open_edge(
         _run(resources, shedding.watch())
         termination = await resources.enter_async_context(open_termination(loaded, certificates, redis, runtime))
         cors = Cors(loaded.allowed_origins)
-        limiting = Limiting(limiter, loaded.limit_table.enforced(["general"]))
+        limiting = Limiting(limiter, limits.enforced(["general"]))
         upstream_metrics = _measure(upstreams, metrics, resources)
         insight = Insight(loaded, table, upstreams, watch.refused)
-        router = _router(table, loaded.limit_table, loaded)
+        router = _router(table, limits, loaded)
         termination.hosts = (*loaded.hosts, *router.hosts)
         answers = Answers(cors, runtime)
         streaming = await resources.enter_async_context(
@@ -242,9 +242,9 @@ async def open_edge(
             shedding=shedding,
         )
 
-        def adopt(table: Table, limits: LimitTable) -> None:
+        async def adopt(table: Table, limits: LimitTable) -> None:
+            router = await asyncio.to_thread(_router, table, limits, loaded)
             insight.table = table
-            router = _router(table, limits, loaded)
             upstreams.adopt(table.upstreams)
             _adopt_auth(table, loaded, feeding, resolving)
             handler.adopt(Hosts(loaded.hosts, router.hosts), router)

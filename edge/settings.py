@@ -10,7 +10,6 @@ from common.limits import Rule
 from common.settings import CommaList, secret_faults
 from edge.addresses import Network
 from edge.route_limits import LimitTable
-from edge.table import TableError
 from edge.tiers import Tiers, read_tiers
 from edge.tls.settings import TlsSettings
 
@@ -83,7 +82,7 @@ class EdgeSettings(TlsSettings):
                 found.append(f"TRUSTED_PROXIES: {proxy!r} is no address or CIDR range")
         if "*" in self.allowed_origins:
             found.append("ALLOWED_ORIGINS: `*` cannot be used with credentials; list the origins")
-        return found + (self._limit_faults() or self._tier_faults())
+        return found + self._limit_faults()
 
     def _limit_faults(self) -> list[str]:
         found = []
@@ -95,13 +94,6 @@ class EdgeSettings(TlsSettings):
                 found.append(f"LIMIT_{name.upper()}: {error}")
         unknown = [name for name in self.limit_shadow if name not in texts]
         return found + [f"LIMIT_SHADOW: {name!r} is none of {', '.join(texts)}" for name in unknown]
-
-    def _tier_faults(self) -> list[str]:
-        try:
-            self.tiers  # noqa: B018 - reading it is the check
-        except TableError as error:
-            return [f"EDGE_LIMITS: {line}" for line in str(error).splitlines()]
-        return []
 
     def _production_faults(self) -> list[str]:
         found = []

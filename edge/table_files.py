@@ -28,8 +28,10 @@ class TableFiles:
         self._loaded = loaded
         self._path = loaded.edge_routes
         self._kept = loaded.gatehouse_var / "run" / "edge-table.json"
+        self._kept_limits = self._kept.with_name("edge-limits.toml")
         self._defaults = loaded.upstream_variables()
         self._environ = environ
+        self.is_kept = False  # whether `read_or_kept` had to go back
         self._root: tuple[int, int, int] | None = None
         self._patterns: list[str] = []
 
@@ -41,37 +43,36 @@ class TableFiles:
         except TableError as error:
             faults.append(str(error))
         try:
-            tiers = read_tiers(self._loaded.edge_limits, self._loaded.limits)
+            limits = self._read_limits(self._loaded.edge_limits)
         except TableError as error:
             faults.append(str(error))
         if faults:
             raise TableError("\n".join(faults))
-        return table, LimitTable(self._loaded.limits, tiers, self._loaded.limit_shadow)
+        return table, limits
 
-    def read_or_kept(self) -> Table:
-        """The table, or the one last in force where the files are faulty by now.
+    def read_or_kept(self) -> tuple[Table, LimitTable]:
+        """What the files say, or what was last in force where they are faulty by now.
 
-        A table is checked before workers are started. One that replaces a dead worker later must not stay away because
+        They are checked before workers are started. One that replaces a dead worker later must not stay away because
         somebody is in the middle of editing a file. Raises TableError when nothing is kept.
         """
         try:
-            return self._read_table()
+            return self.read()
         except TableError as error:
             try:
-                table = Table.model_validate_json(self._kept.read_bytes())
-            except (OSError, pydantic.ValidationError):
+                kept = Table.model_validate_json(self._kept.read_bytes()), self._read_limits(self._kept_limits)
+            except (OSError, pydantic.ValidationError, TableError):
                 raise error from None
+            self.is_kept = True
             log.warning("table_refused", faults=str(error).splitlines(), in_force="the one before")
-            return table
+            return kept
 
     def keep(self, table: Table) -> None:
-        """`table` is in force now. It holds secrets, so nobody else may read it."""
+        """`table` is in force now, and the limits beside it. It holds secrets, so nobody else may read it."""
         try:
             self._kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor, name = tempfile.mkstemp(dir=self._kept.parent, prefix=".edge-table-")
-            with os.fdopen(descriptor, "w") as file:
-                file.write(table.model_dump_json())
-            Path(name).replace(self._kept)
+            _write(self._kept, table.model_dump_json())
+            _write(self._kept_limits, self._loaded.edge_limits.read_text())
         except OSError as error:
             log.warning("table_not_kept", reason=str(error))
 
@@ -81,6 +82,9 @@ class TableFiles:
         if root != self._root:
             self._root, self._patterns = root, include_patterns(self._path)
         return tuple((str(file), _facts(file)) for file in self._files())
+
+    def _read_limits(self, file: Path) -> LimitTable:
+        return LimitTable(self._loaded.limits, read_tiers(file, self._loaded.limits), self._loaded.limit_shadow)
 
     def _read_table(self) -> Table:
         return read_table(self._path, self._lookup, self._loaded.tables_beside)
@@ -92,6 +96,14 @@ class TableFiles:
 
     def _lookup(self, name: str) -> str | None:
         return settings.variable(name, self._environ) or self._defaults.get(name)
+
+
+def _write(file: Path, text: str) -> None:
+    """In one step, for its owner alone."""
+    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
+    with os.fdopen(descriptor, "w") as new:
+        new.write(text)
+    Path(name).replace(file)
 
 
 def _facts(file: Path) -> tuple[int, int, int] | None:

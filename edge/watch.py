@@ -1,7 +1,7 @@
 """Takes in a changed route table, or changed limits of tiers, while it serves: no new process, no connection closed."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -12,7 +12,7 @@ from edge.table import TableError
 from edge.table_files import TableFiles
 
 log = structlog.get_logger()
-Adopt = Callable[[Table, LimitTable], None]
+Adopt = Callable[[Table, LimitTable], Awaitable[None]]
 
 
 class TableWatch:
@@ -27,12 +27,12 @@ class TableWatch:
         self._judged = self._seen = files.stamp()
         self.refused: list[str] = []
 
-    def first(self) -> Table:
-        """The table to begin with. Raises TableError."""
-        table = self._files.read_or_kept()
-        if self._speaks:
+    def first(self) -> tuple[Table, LimitTable]:
+        """What to begin with. Raises TableError."""
+        table, limits = self._files.read_or_kept()
+        if self._speaks and not self._files.is_kept:
             self._files.keep(table)
-        return table
+        return table, limits
 
     async def follow(self, adopt: Adopt, seconds: float) -> None:
         """Looks every `seconds`, until cancelled."""
@@ -61,7 +61,7 @@ class TableWatch:
                 log.warning("table_refused", faults=list(self.refused), in_force="the one before")
             return
         self.refused.clear()
-        adopt(table, limits)
+        await adopt(table, limits)
         if self._speaks:
             await asyncio.to_thread(self._files.keep, table)
             log.info("table_changed", routes=len(table.routes), upstreams=len(table.upstreams))

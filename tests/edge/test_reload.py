@@ -178,8 +178,13 @@ async def test_worker_that_replaces_another_serves_the_table_in_force_while_the_
     edge = await start_edge(INCLUDES + table(upstream, "/old"))
     kept = tmp_path / "run" / "edge-table.json"
     assert kept.stat().st_mode & 0o777 == 0o600
-    drop(tmp_path, "half.toml", '[[route]]\npath = "/ha')
+    half, limits = drop(tmp_path, "half.toml", '[[route]]\npath = "/ha'), tmp_path / "limits.toml"
     another = await start_edge(INCLUDES + table(upstream, "/new"))
+    assert await status(another, "/old") == 200
+    assert await status(another, "/new") == 404
+    half.unlink()
+    limits.write_text("[tier.pro")
+    another = await start_edge(INCLUDES + table(upstream, "/new"), EDGE_LIMITS=str(limits))
     assert await status(another, "/old") == 200
     assert await status(another, "/new") == 404
     assert await status(edge, "/old") == 200
