@@ -179,12 +179,12 @@ async def test_worker_that_replaces_another_serves_the_table_in_force_while_the_
     kept = tmp_path / "run" / "edge-table.json"
     assert kept.stat().st_mode & 0o777 == 0o600
     half, limits = drop(tmp_path, "half.toml", '[[route]]\npath = "/ha'), tmp_path / "limits.toml"
-    another = await start_edge(INCLUDES + table(upstream, "/new"))
+    another = await start_edge(INCLUDES + table(upstream, "/new"), EDGE_WATCH_SECONDS="0")
     assert await status(another, "/old") == 200
     assert await status(another, "/new") == 404
     half.unlink()
     limits.write_text("[tier.pro")
-    another = await start_edge(INCLUDES + table(upstream, "/new"), EDGE_LIMITS=str(limits))
+    another = await start_edge(INCLUDES + table(upstream, "/new"), EDGE_WATCH_SECONDS="0", EDGE_LIMITS=str(limits))
     assert await status(another, "/old") == 200
     assert await status(another, "/new") == 404
     assert await status(edge, "/old") == 200
