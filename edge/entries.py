@@ -53,8 +53,8 @@ def _network(text: str) -> Network:
 
 
 def _stream(value: object) -> object:
-    """`true` is a table without fields."""
-    if isinstance(value, bool):
+    """`true` is a table without fields; `false` is nothing, which a table that was kept says as None."""
+    if value is None or isinstance(value, bool):
         return {} if value else None
     if isinstance(value, dict):
         return value

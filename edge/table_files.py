@@ -71,7 +71,7 @@ class TableFiles:
         """`table` is in force now, and the limits beside it. It holds secrets, so nobody else may read it."""
         try:
             self._kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _write(self._kept, table.model_dump_json())
+            _write(self._kept, table.model_dump_json(exclude_unset=True))
             _write(self._kept_limits, self._loaded.edge_limits.read_text())
         except OSError as error:
             log.warning("table_not_kept", reason=str(error))

@@ -9,6 +9,8 @@ import pytest
 import structlog
 from aiohttp import web
 
+from edge.entries import Table
+from edge.table import read_table
 from tests.edge.conftest import Edge, StartEdge, StartUpstream, table
 
 APPLIED_SECONDS = 5.0
@@ -216,3 +218,22 @@ async def test_changed_tiers_take_effect_and_faulty_ones_are_refused(
         await within(APPLIED_SECONDS, lambda: is_logged("table_refused"))
     (refusal,) = (line for line in logged if line["event"] == "table_refused")
     assert refusal["faults"] == [f"{tiers}:2: auth counts addresses, which have no tier"]
+
+
+def test_table_in_force_can_be_kept_whatever_it_says(tmp_path: Path) -> None:
+    upstreams = (
+        '[upstream.it]\nservers = ["http://a:1", "http://b:1"]\nservice_key = "env:KEY"\nconnections_max = 9\n'
+        'weight = { "http://a:1" = 3 }\nhealth = { path = "/up", interval = 3, timeout = 1 }\n'
+    )
+    ordinary = (
+        'hosts = ["a.test"]\nmethods = ["GET"]\npermission = "reports:read"\nrewrite = "/new"\nbody_max = "2KiB"\n'
+        'timeout = { connect = 1 }\nerrors = "openai"\nallow = ["10.0.0.0/8"]\ndeny = ["10.1.0.0/16"]\n'
+        'cache = { seconds = 5 }\nheaders = { response = { set = { X-A = "b" }, remove = ["Server"] } }\n'
+    )
+    routes = [("/x", ordinary), ("/s", "stream = true\n"), ("/w", "websocket = true\n"), ("/off", "compress = false\n")]
+    file = tmp_path / "routes.toml"
+    file.write_text(
+        upstreams + "".join(f'[[route]]\npath = "{path}"\nupstream = "it"\n{said}' for path, said in routes)
+    )
+    table = read_table(file, {"KEY": "k" * 40}.get)
+    assert Table.model_validate_json(table.model_dump_json(exclude_unset=True)) == table
