@@ -230,7 +230,12 @@ def test_table_in_force_can_be_kept_whatever_it_says(tmp_path: Path) -> None:
         'timeout = { connect = 1 }\nerrors = "openai"\nallow = ["10.0.0.0/8"]\ndeny = ["10.1.0.0/16"]\n'
         'cache = { seconds = 5 }\nheaders = { response = { set = { X-A = "b" }, remove = ["Server"] } }\n'
     )
-    routes = [("/x", ordinary), ("/s", "stream = true\n"), ("/w", "websocket = true\n"), ("/off", "compress = false\n")]
+    routes = [
+        ("/x", ordinary),
+        ("/s", "stream = true\n"),
+        ("/w", "websocket = true\n"),
+        ("/off", "compress = false\nstream = false\n"),
+    ]
     file = tmp_path / "routes.toml"
     file.write_text(
         upstreams + "".join(f'[[route]]\npath = "{path}"\nupstream = "it"\n{said}' for path, said in routes)
