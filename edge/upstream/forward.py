@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 
-from aiohttp import HttpVersion11, web
+from aiohttp import HttpVersion11, StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from common import http1
@@ -94,10 +94,20 @@ async def _body(exchange: Exchange) -> tuple[bytes | AsyncIterator[bytes] | None
         raise _too_large(bytes_max)
     if "Expect" in request.headers:
         _expect(exchange)
+    if request.content.is_eof() and request.content.exception() is None:
+        return _arrived(request.content, bytes_max)
     if request.content.is_eof() or (length is not None and length <= _WHOLE_BYTES_MAX):
         body = b"".join([chunk async for chunk in _chunks(request, bytes_max, exchange.route.timeouts.idle)])
         return body, len(body)
     return _chunks(request, bytes_max, exchange.route.timeouts.idle), length
+
+
+def _arrived(content: StreamReader, bytes_max: int) -> tuple[bytes, int]:
+    """A body that is here already, as most are: nothing to wait for and no time to limit."""
+    body = content.read_nowait()
+    if len(body) > bytes_max:
+        raise _too_large(bytes_max)
+    return body, len(body)
 
 
 def _expect(exchange: Exchange) -> None:
