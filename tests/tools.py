@@ -22,6 +22,7 @@ PACKAGES: Final = {
     "logrotate": "logrotate",
     "nft": "nftables",
     "nginx": "nginx-light",
+    "node": "nodejs",
     "pebble": "pebble",
     "pebble-challtestsrv": "pebble",
     "pgbouncer": "pgbouncer",
