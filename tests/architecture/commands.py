@@ -16,7 +16,7 @@ FOREIGN = re.compile(
     r"""
     age | pg_basebackup | pg_restore | pg_verifybackup | rclone | restic | touch
     | apt-cache | apt-get | caddy | certbot | docker | docker-compose | fail2ban-client | git | journalctl | nft | nginx
-    | openssl | pip | psql | python3 | redis-cli | rsync | scp | ssh | systemctl | timedatectl | ufw
+    | node | openssl | pip | psql | python3 | redis-cli | rsync | scp | ssh | systemctl | timedatectl | ufw
     | \[ | awk | cat | cd | chmod | chown | cp | curl | cut | date | df | du | echo | export | getent | grep | head | id
     | install | jq | ln | logger | ls | mkdir | mv | ps | rm | sed | set | sha256sum | sort | ss | stat | tail | tar
     | printf | runuser | tee | test | top | true | uniq
