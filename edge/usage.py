@@ -2,6 +2,7 @@
 
 A call never waits for it and never fails for it. While the store is away records wait here, RECORDS_MAX of them; what
 does not fit is counted as dropped. A batch whose answer was lost is not sent again: a call is never counted twice.
+Of a cluster it needs only the node that keeps the stream.
 """
 
 import asyncio
@@ -16,6 +17,8 @@ from prometheus_client.registry import Collector
 from redis.asyncio import Redis
 
 from common import usage
+from common.limits.cluster import slot_of
+from common.limits.store import ELSEWHERE, find_slots
 from common.limits.wire import Wire, WireError, open_wire, pack
 from edge.exchange import Exchange
 
@@ -25,6 +28,8 @@ RECORDS_MAX = 100_000
 _TIMEOUT_SECONDS = 2.0
 _CONNECT_SECONDS = 1.0
 _BATCH_MAX = 500  # records in one round trip: more would hold up the loop, and the store
+_SLOT = slot_of(usage.STREAM)
+_MOVES_MAX = 2  # in one flush: nodes that disagree are asked again with the next
 _COMMAND = ("XADD", usage.STREAM, "MAXLEN", "~", usage.ENTRIES_MAX, "*")
 
 
@@ -60,9 +65,13 @@ class UsageLog(Collector):
 
     async def flush(self) -> None:
         """Appends all that has gathered. What cannot be sent stays for the next time."""
-        while self._records and (wire := await self._connected()) is not None:
+        moves = 0
+        while self._records and moves < _MOVES_MAX and (wire := await self._connected()) is not None:
             batch, self._records = self._records[:_BATCH_MAX], self._records[_BATCH_MAX:]
-            await self._append(wire, batch)
+            if kept_elsewhere := await self._append(wire, batch):
+                self._records = kept_elsewhere + self._records
+                wire.close("the stream is kept elsewhere")
+                moves += 1
 
     async def close(self) -> None:
         """Appends the last records; those that cannot be sent now are dropped."""
@@ -82,13 +91,20 @@ class UsageLog(Collector):
         if self._wire is None or not self._wire.is_open:
             try:
                 async with asyncio.timeout(_CONNECT_SECONDS):
-                    self._wire = await open_wire(self._client, _TIMEOUT_SECONDS)
+                    self._wire = await self._open()
             except (OSError, WireError) as error:  # TimeoutError is an OSError
                 self._wire = None
                 self._note(failing=True, reason=str(error) or type(error).__name__)
         return self._wire
 
-    async def _append(self, wire: Wire, records: Sequence[bytes]) -> None:
+    async def _open(self) -> Wire:
+        """To the node that keeps the stream, or to the one store there is. Raises OSError, WireError."""
+        slots = await find_slots(self._client, _TIMEOUT_SECONDS, _CONNECT_SECONDS)
+        owner = next((address for first, last, address in slots if first <= _SLOT <= last), None)
+        return await open_wire(self._client, _TIMEOUT_SECONDS, owner)
+
+    async def _append(self, wire: Wire, records: Sequence[bytes]) -> list[bytes]:
+        """The records that this node says another keeps."""
         chunks = [
             records[start : start + usage.RECORDS_PER_ENTRY]
             for start in range(0, len(records), usage.RECORDS_PER_ENTRY)
@@ -97,19 +113,23 @@ class UsageLog(Collector):
         try:
             replies = await wire.exchange(packed, len(chunks))
         except WireError as error:
-            self._count(chunks, [error] * len(chunks))
-        else:
-            self._count(chunks, replies)
+            replies = [error] * len(chunks)
+        return self._count(chunks, replies)
 
-    def _count(self, chunks: Sequence[Sequence[bytes]], replies: Sequence[object]) -> None:
+    def _count(self, chunks: Sequence[Sequence[bytes]], replies: Sequence[object]) -> list[bytes]:
         refused = ""
+        kept_elsewhere: list[bytes] = []
         for chunk, reply in zip(chunks, replies, strict=True):
-            if isinstance(reply, Exception):
-                self.dropped += len(chunk)
-                refused = str(reply)
-            else:
+            if not isinstance(reply, Exception):
                 self.appended += len(chunk)
+                continue
+            refused = str(reply)
+            if refused.startswith(ELSEWHERE):
+                kept_elsewhere += chunk
+            else:
+                self.dropped += len(chunk)
         self._note(failing=bool(refused), reason=refused)
+        return kept_elsewhere
 
     def _note(self, *, failing: bool, reason: str) -> None:
         if failing and not self._is_failing:

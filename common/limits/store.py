@@ -18,7 +18,7 @@ SCRIPT_SHA = hashlib.sha1(SCRIPT, usedforsecurity=False).hexdigest()
 _LOAD = pack("SCRIPT", "LOAD", SCRIPT)
 _ASKING = pack("ASKING")
 _SLOTS = pack("CLUSTER", "SLOTS")
-_ELSEWHERE = ("MOVED ", "ASK ", "TRYAGAIN ")
+ELSEWHERE = ("MOVED ", "ASK ", "TRYAGAIN ")  # how a node refuses what it does not keep, or not for long
 _PREFIX = "gatehouse:limit:"
 
 
@@ -274,7 +274,7 @@ class Store:
                 call.settle(reply, sent)
             elif str(reply).startswith("NOSCRIPT"):
                 missing.append(call)
-            elif self._role is not None and str(reply).startswith(_ELSEWHERE):
+            elif self._role is not None and str(reply).startswith(ELSEWHERE):
                 self._role.redirect(call, str(reply))
             else:
                 self._fail(str(reply))
@@ -312,5 +312,5 @@ def read_slots(reply: Any, host: str) -> Slots:
 def _require_usable(replies: Sequence[Any], *, of_cluster: bool) -> None:
     """Raises WireError. A node whose probed slot has gone elsewhere can be used for the others."""
     for reply in replies:
-        if isinstance(reply, Exception) and not (of_cluster and str(reply).startswith(_ELSEWHERE)):
+        if isinstance(reply, Exception) and not (of_cluster and str(reply).startswith(ELSEWHERE)):
             raise WireError(str(reply))

@@ -13,6 +13,7 @@ _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"(?:[!-~](?:[ \t!-~]*[!-~])?)?")
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
 _MAY_SET_UP = frozenset({b"host"})
+_NOT_UP = frozenset({b"via"})  # the edge finds loops by it
 _MAY_SET_DOWN = OVERRIDABLE | {b"server"}
 # They describe the body as it is sent, or belong to policies of their own (CORS, limits, compression).
 _NOT_DOWN = frozenset({b"content-encoding", b"content-range", b"vary"})
@@ -49,7 +50,8 @@ def require_request_rules(wanted: Mapping[str, str], removed: Sequence[str]) -> 
     _require_grammar(wanted, removed)
     for name in (*wanted, *removed):
         key = folded(name.encode())
-        if not passes_up(name.encode()) and not (key in _MAY_SET_UP and name in wanted):
+        passes = passes_up(name.encode()) and key not in _NOT_UP
+        if not passes and not (key in _MAY_SET_UP and name in wanted):
             raise ValueError(f"{name} is the edge's own towards an upstream")
         if key == b"host" and _HOST.fullmatch(wanted[name]) is None:
             raise ValueError(f"{name} must be a host, with a port if need be")

@@ -1,5 +1,6 @@
 """What goes on to the client of an upstream's headers, judged by name: the same names come again and again."""
 
+import re
 from collections.abc import Sequence
 
 from edge.exchange import Exchange
@@ -9,6 +10,7 @@ from edge.upstream.headers import named_by_connection, passes_down
 _PASSES, _ENDS, _SPEAKS = range(3)  # what speaks tells the edge something
 _SPEAKING = frozenset({b"connection", b"date", b"x-gatehouse-route"})
 _LIMITS = frozenset({b"x-ratelimit-limit", b"x-ratelimit-remaining", b"x-ratelimit-reset"})
+_COUNT = re.compile(rb"\d{1,18}")
 _CORS_PREFIX = b"access-control-"
 _KNOWN_MAX = 4096
 
@@ -33,7 +35,8 @@ _fates = _Fates()
 def passing_down(exchange: Exchange, received: Sequence[Header]) -> list[Header]:
     """The headers that go on, without what the edge sets itself; what speaks to the edge is noted in `exchange`.
 
-    Of two sets of limits the one with fewer remaining is shown.
+    Of two whole sets of limits the one with fewer remaining is shown; of equal ones the upstream's, to whose 429 and
+    Retry-After it belongs.
     """
     kept = [header for header in received if _fates[header[0]] == _PASSES]
     limits: dict[bytes, bytes] = {}
@@ -48,12 +51,14 @@ def passing_down(exchange: Exchange, received: Sequence[Header]) -> list[Header]
             hop = named_by_connection(received)
         else:
             limits[lowered] = value
-    if limits and _has_fewer_remaining(exchange, limits):
+    if limits and _are_shown(exchange, limits):
         exchange.decision = None
         kept += limits.items()
     return [header for header in kept if header[0].lower() not in hop] if hop else kept
 
 
-def _has_fewer_remaining(exchange: Exchange, limits: dict[bytes, bytes]) -> bool:
-    remaining = limits.get(b"x-ratelimit-remaining", b"")
-    return remaining.isdigit() and (exchange.decision is None or int(remaining) < exchange.decision.remaining)
+def _are_shown(exchange: Exchange, limits: dict[bytes, bytes]) -> bool:
+    if exchange.decision is None:
+        return True
+    is_whole = len(limits) == len(_LIMITS) and all(map(_COUNT.fullmatch, limits.values()))
+    return is_whole and int(limits[b"x-ratelimit-remaining"]) <= exchange.decision.remaining

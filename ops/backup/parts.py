@@ -16,6 +16,7 @@ from ops.backup.errors import BackupFailed
 from ops.stack.place import Place
 
 SHIPPED_ROUTES = Path(__file__).resolve().parents[2] / "edge" / "routes.toml"
+SHIPPED_LIMITS = SHIPPED_ROUTES.with_name("limits.toml")
 PASSPHRASE = "BACKUP_PASSPHRASE"  # noqa: S105 - its name
 CREDENTIALS = "gatehouse.json"
 # Without these nobody signs in to the restored database and no API key is known.
@@ -52,10 +53,12 @@ class _Filled(io.RawIOBase):
 
 
 def configuration(environ: Mapping[str, str]) -> Iterator[Source]:
-    """`configuration/env`, and the route table with those of its includes that lie in its directory."""
+    """`configuration/env`, the limits of tiers, and the route table with those of its includes in its directory."""
     env_file = env_file_of(environ)
     if env_file.is_file():
         yield Source("configuration/env", env_file)
+    if (limits := limits_of(environ)).is_file():
+        yield Source("configuration/limits.toml", limits)
     table = routes_of(environ)
     for path in _table_files(table):
         yield Source(f"configuration/routes/{path.relative_to(table.parent)}", path)
@@ -67,6 +70,10 @@ def env_file_of(environ: Mapping[str, str]) -> Path:
 
 def routes_of(environ: Mapping[str, str]) -> Path:
     return Path(settings.variable("EDGE_ROUTES", environ) or SHIPPED_ROUTES).absolute()
+
+
+def limits_of(environ: Mapping[str, str]) -> Path:
+    return Path(settings.variable("EDGE_LIMITS", environ) or SHIPPED_LIMITS).absolute()
 
 
 def _table_files(table: Path) -> list[Path]:

@@ -92,14 +92,17 @@ def stage_certificates(swap: Swap, read: Configuration, path: Path, passphrase: 
 
 
 def stage_configuration(swap: Swap, read: Configuration, path: Path, passphrase: str | None) -> None:
-    """The settings file, and the route table with what it includes, each to where this stack has its own."""
+    """The settings file, limits, and the route table with what it includes, each to where this stack has its own."""
     staged = swap.stage()
     _unpack(path, passphrase, "configuration/", staged)
     if (staged / "env").exists():
         swap.put(staged / "env", parts.env_file_of(read.environ))
+    limits = parts.limits_of(read.environ)
+    # What ships belongs to the release, not to the host; so does the table below.
+    if (staged / "limits.toml").exists() and limits != parts.SHIPPED_LIMITS:
+        swap.put(staged / "limits.toml", limits)
     table = parts.routes_of(read.environ)
     for file in sorted((staged / "routes").rglob("*")):
-        # The table that ships belongs to the release, not to the host.
         if file.is_file() and (table != parts.SHIPPED_ROUTES or file.name != parts.SHIPPED_ROUTES.name):
             swap.put(file, table.parent / file.relative_to(staged / "routes"))
 

@@ -19,7 +19,9 @@ import pytest
 from tests.servers import state_directory
 
 GATEHOUSE = Path(sys.executable).parent / "gatehouse"
-OURS = re.compile(r"^(GATEHOUSE_|EDGE_|AUTH_|CORE_|DATABASE_|REDIS_|LIMIT_|ENV$|DOMAINS?$|PORT$|SECRET_|KEY_)")
+OURS = re.compile(
+    r"^(GATEHOUSE_|EDGE_|AUTH_|CORE_|DATABASE_|REDIS_|LIMIT_|ENV$|DOMAINS?$|PORT$|SECRET_|KEY_|ACME|TLS_|LETSENCRYPT_)"
+)
 
 
 @dataclass

@@ -108,13 +108,14 @@ REQUEST_FAULTS = [
             "Transfer-Encoding",
             "Content-Length",
             "Upgrade",
+            "Via",
             "X-Gatehouse-User",
             "x_gatehouse_org",
         )
     ),
     *(
         (f'remove = ["{name}"]', f"{name} is the edge's own towards an upstream")
-        for name in ("Host", "X-Request-ID", "X-Forwarded-For", "X-Real-IP", "Expect")
+        for name in ("Host", "X-Request-ID", "X-Forwarded-For", "X-Real-IP", "Expect", "via")
     ),
 ]
 RESPONSE_FAULTS = [

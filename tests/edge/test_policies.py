@@ -266,6 +266,40 @@ async def test_limit_admits_exactly_its_count_and_says_when_to_come_back(
         assert response.status == 200
 
 
+@pytest.mark.parametrize(
+    ("said", "status", "shown"),
+    [
+        ({"Limit": "9", "Remaining": "3", "Reset": "70"}, 200, {"Limit": "9", "Remaining": "3", "Reset": "70"}),
+        ({"Limit": "9", "Remaining": "4", "Reset": "70"}, 429, {"Limit": "9", "Remaining": "4", "Reset": "70"}),
+        ({"Limit": "9", "Remaining": "5", "Reset": "70"}, 200, {"Limit": "5", "Remaining": "4"}),
+        ({"Remaining": "0"}, 429, {"Limit": "5", "Remaining": "4"}),
+        ({"Limit": "9", "Remaining": "0"}, 200, {"Limit": "5", "Remaining": "4"}),
+        ({"Limit": "9", "Remaining": "9" * 5000, "Reset": "70"}, 200, {"Limit": "5", "Remaining": "4"}),
+        ({"Limit": "many", "Remaining": "0", "Reset": "70"}, 200, {"Limit": "5", "Remaining": "4"}),
+    ],
+    ids=["fewer", "as many", "more", "part", "no reset", "no number", "words"],
+)
+async def test_limits_of_a_service_are_shown_whole_or_not_at_all(
+    start_edge: StartEdge, start_upstream: StartUpstream, said: dict[str, str], status: int, shown: dict[str, str]
+) -> None:
+    async def limit(_request: web.BaseRequest) -> web.Response:
+        return web.Response(
+            status=status,
+            headers={"Retry-After": "7", **{f"X-RateLimit-{name}": value for name, value in said.items()}},
+        )
+
+    edge = await start_edge(table(await start_upstream(limit), limits='["general"]'), LIMIT_GENERAL="5/60")
+    async with edge.client.get("/") as response:
+        assert (response.status, response.headers["Retry-After"]) == (status, "7")
+        prefix = "X-RateLimit-"
+        found = {
+            name.removeprefix(prefix): value for name, value in response.headers.items() if name.startswith(prefix)
+        }
+        sets = len([name for name in response.headers if name.lower().startswith(prefix.lower())])
+    assert (found.keys(), sets) == ({"Limit", "Remaining", "Reset"}, 3)
+    assert found | shown == found
+
+
 async def test_two_edges_share_one_limit_in_a_burst(
     start_edge: StartEdge, start_upstream: StartUpstream, clean_redis_url: str
 ) -> None:

@@ -195,3 +195,15 @@ def test_server_named_twice_is_a_fault_and_one_that_is_not_set_no_second_one(tmp
     with pytest.raises(TableError) as caught:
         read(tmp_path / "routes.toml", GOOD.replace('"http://127.0.0.1:1"', '"env:BLUE", "env:GREEN"'))
     assert [line.split(": ")[1] for line in str(caught.value).splitlines()] == ["BLUE is not set", "GREEN is not set"]
+
+
+@pytest.mark.parametrize("stream", ["true", "{ seconds = 60 }"])
+def test_route_whose_answers_last_keeps_none(tmp_path: Path, stream: str) -> None:
+    file = tmp_path / "routes.toml"
+    file.write_text(f"{GOOD}stream = {stream}\ncache = {{ seconds = 10 }}\n")
+    with pytest.raises(
+        TableError, match=r"routes\.toml:\d+: stream: what lasts is not kept: a route has stream or cache"
+    ):
+        read_table(file, {}.get)
+    file.write_text(f"{GOOD}stream = false\ncache = {{ seconds = 10 }}\n")
+    assert read_table(file, {}.get).routes[0].stream is None

@@ -12,9 +12,11 @@ import pytest
 
 from common import usage
 from common.identity import Identity
+from common.limits.cluster import slot_of
 from common.valkey import connect
 from edge.identity.caller import Caller
 from edge.usage import UsageLog
+from tests.cluster_nodes import THIRDS, Nodes
 from tests.common.limits.conftest import Server
 
 CALLER = Caller.of(Identity(user=uuid4(), org=uuid4(), role="user"))
@@ -107,3 +109,33 @@ async def test_records_are_in_the_stream_within_a_second(server: Server) -> None
             while not await raw(server.url):
                 await asyncio.sleep(0.02)
         following.cancel()
+
+
+async def test_any_node_of_a_cluster_leads_to_the_one_that_keeps_the_stream_also_after_it_moved(tmp_path: Path) -> None:
+    slot, nodes = slot_of(usage.STREAM), Nodes(tmp_path)
+    owner = next(node for node, (first, last) in enumerate(THIRDS) if first <= slot <= last)
+    asked, target = (owner + 1) % 3, (owner + 2) % 3
+    try:
+        nodes.start()
+        async with usage_log(nodes.servers[asked].url) as log:
+            log.add(call(), "/x", 0.1)
+            await log.flush()
+            assert nodes.ask(owner, "XLEN", usage.STREAM) == 1
+            move(nodes, slot, owner, target)
+            for _ in range(150):
+                log.add(call(), "/x", 0.1)
+            await log.flush()
+            assert (log.appended, log.dropped) == (151, 0)
+            assert nodes.ask(target, "XLEN", usage.STREAM) == 1 + -(-150 // usage.RECORDS_PER_ENTRY)
+    finally:
+        nodes.stop()
+
+
+def move(nodes: Nodes, slot: int, source: int, target: int) -> None:
+    """The slot with the stream in it; every node knows when this returns."""
+    ids = {node: nodes.ask(node, "CLUSTER", "MYID") for node in (source, target)}
+    nodes.ask(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source])
+    nodes.ask(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target])
+    assert nodes.ask(source, "MIGRATE", "127.0.0.1", nodes.servers[target].port, usage.STREAM, 0, 5000) == "OK"
+    for node in (target, source, 3 - source - target):
+        nodes.ask(node, "CLUSTER", "SETSLOT", slot, "NODE", ids[target])

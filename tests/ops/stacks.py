@@ -21,7 +21,9 @@ from ops.stack.condition import condition
 from ops.stack.place import Place
 
 # What would lead a stack of ours to somebody's servers or settings.
-_FOREIGN = re.compile(r"(DATABASE_URL|REDIS_URL|ENV|NODE_ENV|EMBEDDED|DOMAINS?|.*_PORT|.*_HOST|PORT|LIMIT_.*|MODULES)")
+_FOREIGN = re.compile(
+    r"(DATABASE_URL|REDIS_URL|ENV|NODE_ENV|EMBEDDED|DOMAINS?|.*_PORT|.*_HOST|PORT|LIMIT_.*|MODULES|ACME.*|TLS_.*|LETSENCRYPT_EMAIL)"
+)
 
 COMMAND = (sys.executable, "-m", "ops.cli")
 

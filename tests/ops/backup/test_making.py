@@ -52,7 +52,8 @@ def test_an_archive_holds_everything_and_says_what(reading: Environ) -> None:
     held = names(made.path)
     for name in ("database/00000", "configuration/env", "certificates/live/api.pem", "logs/edge.log", "logs/old/a.gz"):
         assert name in held
-    assert {"secrets/SECRET_KEY", "secrets/KEY_PEPPER", "configuration/routes/routes.toml"} <= set(held)
+    assert {"secrets/SECRET_KEY", "secrets/KEY_PEPPER", "configuration/limits.toml"} <= set(held)
+    assert "configuration/routes/routes.toml" in held
     assert held[-1] == "manifest.json"
     manifest = backup.verify(made.path, None)
     assert manifest.database

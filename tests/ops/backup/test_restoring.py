@@ -20,6 +20,7 @@ from psycopg import sql
 from ops import backup, secrets
 from ops.backup import elsewhere, planning, restoring, tools
 from ops.backup.errors import BackupFailed
+from ops.backup.parts import SHIPPED_LIMITS
 from ops.embedded import Postgres, ServerError
 from ops.stack import configuration
 from ops.stack.errors import StackError
@@ -251,6 +252,18 @@ def test_each_part_can_be_restored_alone(environ: Environ) -> None:
     assert count(environ["DATABASE_URL"]) == int(before["rows"])
     restore(environ, "database")
     assert count(environ["DATABASE_URL"]) == EXPENSES
+
+
+def test_limits_of_tiers_come_back_to_where_they_are_read(environ: Environ, tmp_path: Path) -> None:
+    own = tmp_path / "limits.toml"
+    own.write_text("[tier.pro]\ngeneral = 10\n")
+    backup.create(environ=environ | {"EDGE_LIMITS": str(own)}, only=["configuration"])
+    shipped = SHIPPED_LIMITS.read_bytes()
+    restore(environ, "configuration")
+    assert SHIPPED_LIMITS.read_bytes() == shipped
+    elsewhere = tmp_path / "elsewhere.toml"
+    restore(environ | {"EDGE_LIMITS": str(elsewhere)}, "configuration")
+    assert elsewhere.read_text() == own.read_text()
 
 
 def test_a_part_that_is_not_there_is_named(environ: Environ) -> None:
