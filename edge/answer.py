@@ -134,9 +134,12 @@ class Answers:
         if is_event_stream(response):
             headers.append(_UNBUFFERED)
         await _write(exchange, self._head(exchange, response.status, response.reason, headers, framing))
+        protocol = exchange.request.protocol
         async for chunk in response:
             exchange.bytes_sent += len(chunk)
-            await _write(exchange, b"%x\r\n%b\r\n" % (len(chunk), chunk) if chunked else chunk)
+            _send(exchange, b"%x\r\n%b\r\n" % (len(chunk), chunk) if chunked else chunk)
+            if protocol.writing_paused:
+                await _drained(exchange)
         if chunked:
             await _write(exchange, b"0\r\n\r\n")
 

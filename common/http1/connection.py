@@ -173,7 +173,7 @@ class Connection(asyncio.Protocol):
     def _body_arrived(self, answer: AnswerParser) -> None:
         body = self._body
         if body is None:
-            body = Body(self)
+            body = Body(self, self._loop)
             if not self._hand_over(Response(answer.status, answer.reason, answer.headers, None, body)):
                 return
             self._body = body
@@ -192,7 +192,7 @@ class Connection(asyncio.Protocol):
             answer.keep_alive = False
 
     def _upgrade(self, leftover: bytes) -> None:
-        answer, body = self._answer, Body(self)
+        answer, body = self._answer, Body(self, self._loop)
         if self._hand_over(Response(answer.status, answer.reason, answer.headers, None, body)):
             self._body = body
             self._state = UPGRADED

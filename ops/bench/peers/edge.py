@@ -80,7 +80,8 @@ PEER = Peer(
 
 @contextmanager
 def _run_with_sockets(setting: Setting) -> Iterator[Running]:
-    add_routes(setting, '[[route]]\npath = "/socket"\nupstream = "it"\nwebsocket = true\n')
+    bounds = "stream = { per_caller = 10000 }"  # the bench is one caller
+    add_routes(setting, f'[[route]]\npath = "/socket"\nupstream = "it"\nwebsocket = true\n{bounds}\n')
     with run(setting) as edge:
         yield edge
 
