@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from glob import glob
 from pathlib import Path
+from typing import NamedTuple
 
 import pydantic
 import structlog
@@ -17,8 +18,14 @@ from edge.table import TableError, include_patterns, read_table
 from edge.tiers import read_tiers
 
 log = structlog.get_logger()
-# Path, modification time in nanoseconds, size and inode of each file; None for one that is not there.
-Stamp = tuple[tuple[str, tuple[int, int, int] | None], ...]
+Facts = tuple[int, int, int] | None  # modification time in nanoseconds, size, inode; None for what is not there
+
+
+class Stamp(NamedTuple):
+    """Of each file of the table by its path, and of where variables are kept."""
+
+    tables: tuple[tuple[str, Facts], ...]
+    variables: tuple[Facts, ...]
 
 
 class TableFiles:
@@ -32,7 +39,8 @@ class TableFiles:
         self._defaults = loaded.upstream_variables()
         self._environ = environ
         self.is_kept = False  # whether `read_or_kept` had to go back
-        self._root: tuple[int, int, int] | None = None
+        self._env_file = Path((os.environ if environ is None else environ).get("GATEHOUSE_ENV_FILE") or ".env")
+        self._root: Facts = None
         self._patterns: list[str] = []
 
     def read(self) -> tuple[Table, LimitTable]:
@@ -81,7 +89,8 @@ class TableFiles:
         root = _facts(self._path)
         if root != self._root:
             self._root, self._patterns = root, include_patterns(self._path)
-        return tuple((str(file), _facts(file)) for file in self._files())
+        kept = (self._env_file, self._loaded.gatehouse_var / "secrets")
+        return Stamp(tuple((str(file), _facts(file)) for file in self._files()), tuple(_facts(place) for place in kept))
 
     def _read_limits(self, file: Path) -> LimitTable:
         return LimitTable(self._loaded.limits, read_tiers(file, self._loaded.limits), self._loaded.limit_shadow)
@@ -106,7 +115,7 @@ def _write(file: Path, text: str) -> None:
     Path(name).replace(file)
 
 
-def _facts(file: Path) -> tuple[int, int, int] | None:
+def _facts(file: Path) -> Facts:
     try:
         found = file.stat()
     except OSError:

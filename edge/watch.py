@@ -9,7 +9,7 @@ from common.settings import SettingsError
 from edge.entries import Table
 from edge.route_limits import LimitTable
 from edge.table import TableError
-from edge.table_files import TableFiles
+from edge.table_files import Stamp, TableFiles
 
 log = structlog.get_logger()
 Adopt = Callable[[Table, LimitTable], Awaitable[None]]
@@ -47,10 +47,14 @@ class TableWatch:
         # Off the loop: a table of thousands of routes takes a while to read.
         seen = await asyncio.to_thread(self._files.stamp)
         # The same twice: whoever writes them has finished.
-        if seen == self._seen and seen != self._judged:
+        if seen == self._seen and self._may_be_judged_anew(seen):
             self._judged = seen
             await self._judge(adopt)
         self._seen = seen
+
+    def _may_be_judged_anew(self, seen: Stamp) -> bool:
+        """A variable may be what a refused table lacks. One in force gets those of today with a reload, as all do."""
+        return seen != self._judged if self.refused else seen.tables != self._judged.tables
 
     async def _judge(self, adopt: Adopt) -> None:
         try:

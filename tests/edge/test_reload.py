@@ -70,6 +70,25 @@ async def test_dropped_file_is_routable_within_5_s_and_gone_when_it_is_removed(
     assert await status(edge, "/old") == 200
 
 
+async def test_table_that_lacks_a_variable_is_taken_in_when_the_variable_is_set(
+    start_edge: StartEdge, upstream: str, tmp_path: Path
+) -> None:
+    env_file = tmp_path / "gatehouse.env"
+    with structlog.testing.capture_logs() as logs:
+        edge = await start_edge(INCLUDES + table(upstream, "/old"), GATEHOUSE_ENV_FILE=str(env_file))
+        drop(tmp_path, "shop.toml", own("env:SHOP_URL", "shop", "/shop"))
+        async with asyncio.timeout(APPLIED_SECONDS):
+            while not any(entry["event"] == "table_refused" for entry in logs):
+                await asyncio.sleep(0.02)
+        assert await status(edge, "/shop") == 404
+        env_file.write_text(f"SHOP_URL={upstream}\n")
+        await becomes(edge, 200, "/shop")
+    assert [entry["event"] for entry in logs if entry["event"].startswith("table_")] == [
+        "table_refused",
+        "table_changed",
+    ]
+
+
 async def test_no_request_fails_while_routes_come_change_and_go(
     start_edge: StartEdge, start_upstream: StartUpstream, upstream: str, tmp_path: Path
 ) -> None:
