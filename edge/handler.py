@@ -76,7 +76,6 @@ class Handler:
 
     async def __call__(self, request: web.BaseRequest) -> Answered:
         exchange = self._resolver.exchange(request)
-        exchange.keep_alive = request.keep_alive
         if exchange.path in PATHS:
             await self._answer(exchange, self._probe)
         else:

@@ -65,8 +65,7 @@ class Recorder:
     def _fields(self, exchange: Exchange, seconds: float) -> dict[str, Any]:
         """Their order is part of the form: the fail2ban filter reads it (ops/fail2ban/)."""
         decision = exchange.decision
-        identity = exchange.caller.identity if exchange.caller else None
-        fields = {
+        fields: dict[str, Any] = {
             "time": timestamp(),
             "level": "info",
             "service": "edge",
@@ -83,11 +82,8 @@ class Recorder:
         }
         if decision is not None and not decision.allowed and exchange.status == 429:
             fields["limit"] = decision.rule
-        if identity is not None:
-            fields["user"] = identity.user
-            fields["org"] = identity.org
-            if identity.key is not None:
-                fields["key"] = identity.key
+        if exchange.caller is not None:
+            fields |= exchange.caller.named
         if self._access.form != "json":
             fields |= self._access.details(exchange.request)
         return fields

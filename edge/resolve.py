@@ -1,6 +1,5 @@
 """Reads what a request is: its id, where it comes from, what it asks for."""
 
-import time
 from typing import TYPE_CHECKING, NoReturn, cast
 from urllib.parse import urlsplit
 
@@ -27,19 +26,8 @@ class Resolver:
 
     def exchange(self, request: web.BaseRequest) -> Exchange:
         """Never fails: whatever was sent, there must be something to answer and to log."""
-        path, _, query = request.raw_path.partition("?")
         head = self._head(request)
-        return Exchange(
-            request=request,
-            head=head,
-            method=request.method,
-            request_id=head.request_id or self._ids.make(),
-            client=head.client,
-            host="",
-            path=path,
-            query=query,
-            started=time.perf_counter(),
-        )
+        return Exchange(request, head, head.request_id or self._ids.make())
 
     def _head(self, request: web.BaseRequest) -> Head:
         connection = cast("ClientConnection", request.protocol)
