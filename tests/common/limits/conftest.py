@@ -4,6 +4,7 @@ import os
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -57,10 +58,12 @@ async def new_limiter(log: LogCapture) -> AsyncIterator[Callable[..., Limiter]]:
     """`new_limiter(url)` makes a limiter that is closed with the test."""
     opened = []
 
-    def make(url: str, processes: int = 1, timeout_seconds: float = 1.0) -> Limiter:
+    def make(url: str, processes: int = 1, timeout_seconds: float = 1.0, **options: Any) -> Limiter:
         client = connect(url)
         logger = structlog.wrap_logger(None, processors=[log])
-        limiter = Limiter(client, processes=processes, timeout_seconds=timeout_seconds, probe_seconds=0.05, log=logger)
+        limiter = Limiter(
+            client, processes=processes, timeout_seconds=timeout_seconds, probe_seconds=0.05, log=logger, **options
+        )
         opened.append((limiter, client))
         return limiter
 

@@ -72,6 +72,18 @@ def test_two_processes_in_a_race_admit_exactly_the_limit_together(redis_url: str
     assert raced, "one process was always done before the other began"
 
 
+async def test_workers_whose_clocks_are_hours_apart_admit_exactly_the_limit(
+    redis_url: str, new_limiter: NewLimiter, subject: str
+) -> None:
+    ahead, behind = (new_limiter(redis_url, clock=lambda skew=skew: time.time() + skew) for skew in (3600, -3600))
+    rule = Rule("general", 50, 60)
+    admitted = await asyncio.gather(*(allowed_of(100, limiter, subject, rule) for limiter in (ahead, behind)))
+    assert sum(admitted) == 50
+    refusals = [await limiter.check(subject, [rule]) for limiter in (ahead, behind)]
+    assert [refusal.allowed for refusal in refusals] == [False, False]
+    assert all(abs(refusal.reset - time.time() - 60) < 5 for refusal in refusals)  # the store's clock is what counts
+
+
 async def test_no_window_holds_more_than_the_limit(limiter: Limiter, subject: str) -> None:
     rule, admitted = Rule("slide", 10, 0.4), []
     end = time.monotonic() + 1.8
