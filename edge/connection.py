@@ -40,8 +40,9 @@ class ClientConnection(GuardedConnection):
             await self._serve_all()
             await self._part()
         except asyncio.CancelledError:
+            # Not raised again: the task would keep it, and with its traceback the request and so itself. Such a cycle
+            # for every client that leaves grows faster than it is looked for (common/worker.py).
             self.force_close()
-            raise
         except Exception:
             # Nobody knows what has been written: never a second answer.
             log.exception("connection_failed")

@@ -152,6 +152,7 @@ class GuardedConnection(Connection):
         """
         self._is_doomed = True
         fault = self._messages.pop()
+        fault[0].exc.__traceback__ = None  # the frame that keeps it is in there
         body = self._arriving_body()
         if body is not None and not body.is_eof():
             body.set_exception(RequestPayloadError("the body is malformed"))

@@ -99,6 +99,7 @@ class Handler:
         except http1.UpstreamError as error:
             # The head has left: only a broken connection can tell the client that this is not the whole answer.
             log.warning("answer_cut", upstream_error=repr(error), request_id=exchange.request_id)
+            error.__traceback__ = None  # the body that keeps it is in there
             self._cut(exchange)
         except ClientGone:
             exchange.keep_alive = False

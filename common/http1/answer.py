@@ -66,6 +66,10 @@ class AnswerParser:
         if self._reason:
             self._reason.clear()
 
+    def end(self) -> None:
+        """No answer will come any more. The parser calls us, and we hold it: nothing else would let go of either."""
+        del self._parser
+
     @property
     def has_begun(self) -> bool:
         return self.status != 0 or self._quiet_bytes != 0

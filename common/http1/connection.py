@@ -86,6 +86,8 @@ class Connection(asyncio.Protocol):
         except asyncio.CancelledError:
             self._abandon(waiter)
             raise
+        finally:
+            del waiter  # it keeps its error, whose traceback keeps this frame
 
     def flush(self) -> None:
         """Writes the head, when its turn of the loop is over."""
@@ -291,6 +293,7 @@ class Connection(asyncio.Protocol):
         self._state = CLOSED
         self._waiter = self._body = None
         self._stop_upload()
+        self._answer.end()
         self._deadline.end()
         self._pool.left(self, was_idle)
 

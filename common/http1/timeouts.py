@@ -47,7 +47,9 @@ class Deadline:
         return self.at <= self._loop.time()
 
     def end(self) -> None:
+        """For good; whoever it was to call is let go."""
         self.at = NEVER
+        self._passed = _nobody
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -65,3 +67,7 @@ class Deadline:
             self._passed()
         elif self.at < NEVER:
             self._arm(self.at)
+
+
+def _nobody() -> None:
+    """Is called by a deadline that was set again after its end."""

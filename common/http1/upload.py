@@ -104,6 +104,8 @@ class Upload:
                 error = InvalidRequest("the body was cancelled at its source")
             if error is not None:
                 self._failed(error)
+        elif error is not None:
+            error.__traceback__ = None  # nobody hears of it, and its source, which may keep it, is in there
 
 
 async def slices(body: bytes) -> AsyncGenerator[bytes, None]:

@@ -122,22 +122,25 @@ def _text(value: object) -> str:
 
 def _kid(token: str) -> str:
     """The key id of a well-formed header. Nothing but `kid` is ever taken from it."""
-    invalid = Unauthorized("Invalid token", detail="malformed")
     parts = token.split(".")
     if len(token) > _BYTES_MAX or len(parts) != 3:
-        raise invalid
+        raise _malformed()
     try:
         header = json.loads(_decode(parts[0]), object_pairs_hook=_unique)
         json.loads(_decode(parts[1]), object_pairs_hook=_unique)
         _decode(parts[2])
     except (ValueError, RecursionError):
-        raise invalid from None
+        raise _malformed() from None
     # Exactly these three: alg none, jwk, jku, x5u, x5c, crit and b64 all end here.
     if not isinstance(header, dict) or header.keys() != {"alg", "typ", "kid"}:
-        raise invalid
+        raise _malformed()
     if header["alg"] != "EdDSA" or header["typ"] != "at+jwt" or not isinstance(header["kid"], str):
-        raise invalid
+        raise _malformed()
     return header["kid"]
+
+
+def _malformed() -> Unauthorized:
+    return Unauthorized("Invalid token", detail="malformed")
 
 
 def _decode(part: str) -> bytes:

@@ -128,6 +128,7 @@ async def _chunks(request: web.BaseRequest, bytes_max: int, idle_seconds: float)
         except TimeoutError:
             raise RequestTimeout from None
         except (HttpProcessingError, web.RequestPayloadError) as error:
+            error.__traceback__ = None  # the body that keeps it is in there
             raise BadRequest("The request body is malformed", detail=repr(error)) from error
         if not chunk:
             return

@@ -132,7 +132,10 @@ class Upstream:
             except UpstreamError as error:
                 tried.append(server)
                 self._count(server, error)
-                server, started = self._another(tried, error, retries), self._clock()
+                another, started = self._another(tried, error, retries), self._clock()
+                if another is None:
+                    raise
+                server = another
                 retries -= not error.never_sent
             except asyncio.CancelledError:
                 server.left_waiting(self._clock() - started, self._clock())
@@ -141,12 +144,12 @@ class Upstream:
                 self._answered(server, response.status, started)
                 return response
 
-    def _another(self, tried: Sequence[Server], error: UpstreamError, retries: int) -> Server:
-        """The next one to try after `error`; raises it when there is none, or when it must not be sent again."""
+    def _another(self, tried: Sequence[Server], error: UpstreamError, retries: int) -> Server | None:
+        """The next one to try after `error`; None when there is none, or when it must not be sent again."""
         now = self._clock()
         another = self._balancer.choose_another(tried, now)
         if another is None or not (error.never_sent or (retries > 0 and _broke_off(error) and self._budget.take(now))):
-            raise error
+            return None
         another.retries += 1
         return another
 
