@@ -137,7 +137,8 @@ class ClientConnection(GuardedConnection):
             async with asyncio.timeout(_LINGER_SECONDS):
                 while not body.is_eof():
                     await body.readany()
-        except (TimeoutError, HttpProcessingError, web.RequestPayloadError):
+        except (TimeoutError, HttpProcessingError, web.RequestPayloadError) as error:
+            error.__traceback__ = None  # the body that keeps it is in there
             self.close()
 
     def _keep(self) -> None:

@@ -151,7 +151,7 @@ class GuardedConnection(Connection):
         Requests that stand whole before the fault in the same bytes are lost with the parser: they are read again.
         """
         self._is_doomed = True
-        fault = self._messages.pop()
+        fault: Any = self._messages.pop()
         fault[0].exc.__traceback__ = None  # the frame that keeps it is in there
         body = self._arriving_body()
         if body is not None and not body.is_eof():

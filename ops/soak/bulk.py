@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import IO
 
+from ops.bench.check import ask
 from ops.bench.load import BadAnswer
 from ops.bench.peers import edge
 from ops.bench.processes import Running
@@ -34,6 +35,7 @@ def run() -> Iterator[Section]:
         setting = replace(given.setting("edge"), upstream_port=port)
         authorization = f"Authorization: Bearer {given.issuer.token('EdDSA')}\r\n".encode()
         with edge.run(setting) as running:
+            ask(running)  # what listens is the parent: only an answer tells that the worker is there, all of it
             for what, transfer in (("download", _download), ("upload", _upload)):
                 _note(section, running, what, transfer, authorization)
     yield section

@@ -1,4 +1,4 @@
-"""What a request leaves is freed with it: none of it waits for the search for cycles, which is rare (common/worker.py)."""
+"""What a request leaves is freed with it; nothing waits for the search for cycles, which is rare (common/worker.py)."""
 
 import asyncio
 import gc

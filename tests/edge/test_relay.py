@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import io
 import os
+import tracemalloc
 
 import pytest
 from aiohttp import ClientError, web
@@ -77,11 +78,17 @@ async def test_reader_that_stalls_stops_the_upstream(start_edge: StartEdge, star
         return response
 
     edge = await start_edge(table(await start_upstream(endless)))
-    _reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
-    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-    await asyncio.wait_for(quiet.wait(), 20)
-    # What was taken lies in socket buffers and at most a few hundred KB in the edge.
+    tracemalloc.start()
+    try:
+        _reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await asyncio.wait_for(quiet.wait(), 20)
+        _, bytes_most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # What was taken lies in socket buffers. Of the bytes here two megabytes are what the upstream has in hand.
     assert sent < 32 * MEGABYTE
+    assert bytes_most < 4 * MEGABYTE
     writer.transport.abort()
 
 
