@@ -51,7 +51,9 @@ class ClientConnection(GuardedConnection):
     async def _serve_all(self) -> None:
         task = self._task_handler or asyncio.current_task()  # the latter where it starts before it is returned
         while not self._force_close:
-            if not self._messages:
+            if self._messages:
+                self.flush()  # answers leave in order
+            else:
                 self._waiter = self._loop.create_future()
                 try:
                     await self._waiter
@@ -119,6 +121,7 @@ class ClientConnection(GuardedConnection):
 
     async def _part(self) -> None:
         """Closes so that the last answer can be read by a client that still sends (RFC 9112 section 9.6)."""
+        self.flush()
         transport = self.transport
         if self._force_close or transport is None:
             return

@@ -7,6 +7,10 @@ together they find the reader awake. docs/performance.md has what it saves.
 import asyncio
 from typing import Protocol
 
+import structlog
+
+log = structlog.get_logger()
+
 
 class Corked(Protocol):
     """Has something to write, and must bear that it is closed before it could."""
@@ -28,4 +32,7 @@ class Cork:
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
         for corked in waiting:
-            corked.flush()
+            try:
+                corked.flush()
+            except Exception:
+                log.exception("write_failed")  # of one; the others' bytes leave all the same
