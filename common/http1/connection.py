@@ -129,7 +129,7 @@ class Connection(asyncio.Protocol):
     # --- the answer --------------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        if self._state not in ANSWERING:
+        if self._unsent or self._state not in ANSWERING:
             return self._uncalled_for(data)
         answer = self._answer
         try:
@@ -206,8 +206,8 @@ class Connection(asyncio.Protocol):
     def _uncalled_for(self, data: bytes) -> None:
         if self._state == UPGRADED:
             self._leftover.append(data)  # read before the pause
-        else:
-            self.close()
+        else:  # also before its request has left: whatever this answers, it is not that
+            self._lost()
 
     # --- what the reader of the body asks ----------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """Connections: opened, shared out, kept, given up, and never leaked."""
 
 import asyncio
+import os
 import socket
 import ssl
 from pathlib import Path
@@ -161,6 +162,27 @@ async def test_idle_connection_that_closes_or_speaks_is_dropped(upstream, connec
     await until(lambda: pool.idle == 0)
     assert (await pool.request("GET", b"/", [])).complete == b"ok"
     assert server.connections == 2
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_answer_that_came_before_its_request_left_is_nobodys(upstream, connect, method):
+    peers, heads = [], []
+
+    async def script(peer):
+        peers.append(peer)
+        while True:
+            heads.append((peer.ordinal, (await peer.head()).split(b" ")[1]))
+            await peer.answer()
+
+    server = await upstream(script)
+    pool = connect(server.url)
+    await pool.request(method, b"/first", [])
+    second = asyncio.create_task(pool.request(method, b"/second", []))
+    # With the kernel now: read between the turn in which the request begins and the one in which it leaves.
+    os.write(peers[0].writer.get_extra_info("socket").fileno(), HEAD + b"Content-Length: 6\r\n\r\nstolen")
+    assert (await second).complete == b"ok"
+    assert (await pool.request(method, b"/third", [])).complete == b"ok"
+    assert heads == [(1, b"/first"), (2, b"/second"), (2, b"/third")]
 
 
 def stale(*, resets: bool, fresh=b"ok"):
