@@ -51,7 +51,7 @@ def _machine() -> str:
     load = os.getloadavg()[0]
     return (
         f"{_processor()}, {os.cpu_count()} processors shared by load, proxies, upstream and store; load average "
-        f"{load:.1f} before the run; Python {platform.python_version()}; {CONNECTIONS} "
+        f"{load:.1f} before the run; Python {platform.python_version()} of {sys.base_prefix}; {CONNECTIONS} "
         f"connections by {tool()}; one worker each"
     )
 
