@@ -58,7 +58,7 @@ async def purge(connection, user_id):
 
 
 def test_exception_of_a_request_and_of_a_loop_arrive_once_each(start_stack: StartStack, empty_directory: Path) -> None:
-    package = empty_directory / "acme" / "shelf"
+    package = empty_directory / "acorn" / "shelf"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text(MODULE)
     production = {"ENV": "production", "EMBEDDED": "true", "DOMAINS": "127.0.0.1", "PYTHONPATH": str(empty_directory)}
@@ -66,7 +66,7 @@ def test_exception_of_a_request_and_of_a_loop_arrive_once_each(start_stack: Star
     with sentry() as server:
         stack = start_stack(
             empty_directory,
-            MODULES="expenses,acme.shelf",
+            MODULES="expenses,acorn.shelf",
             SENTRY_DSN=server.dsn,
             SENTRY_TRACES_SAMPLE_RATE="1",
             **production,
