@@ -26,7 +26,7 @@ class Key(NamedTuple):
     """And by whom: all that the upstream is told of the caller, None where everybody gets the same."""
 
     address: Address
-    caller: tuple[Header, ...] | None
+    caller: bytes | None
 
 
 Variant = tuple[bytes | None, ...]
@@ -38,7 +38,7 @@ def key_of(exchange: Exchange) -> Key:
     rules, caller = exchange.route.cache, exchange.caller
     host = exchange.request.headers.get("Host", "").lower()
     address = Address(rules, exchange.client.scheme, host, exchange.path, exchange.query)
-    return Key(address, None if rules.is_shared or caller is None else caller.headers)
+    return Key(address, None if rules.is_shared or caller is None else caller.lines)
 
 
 def variant_of(raw_headers: Iterable[Header], varying: tuple[bytes, ...]) -> Variant:

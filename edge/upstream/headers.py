@@ -143,7 +143,7 @@ def _ruled_headers(exchange: "Exchange", route: "Route", service_key: bytes | No
     if service_key is not None and not keeps_authorization:
         headers.append((b"Authorization", b"ApiKey " + service_key))
     if exchange.caller is not None:
-        headers += exchange.caller.headers
+        headers += exchange.caller.headers()
     if route.request_rules is not None:
         headers = route.request_rules.apply(headers)
     return headers
