@@ -53,7 +53,11 @@ class Leases:
     async def take(self, subject: str, purpose: str, limit: int) -> tuple[str, str] | None:
         """A lease to give back, or None when `limit` are held."""
         key, lease = f"{_PREFIX}{{{subject}}}:{purpose}", next(self._names)
-        is_free = await self._ask(key, lease, limit)
+        try:
+            is_free = await self._ask(key, lease, limit)
+        except asyncio.CancelledError:
+            self._return(key, lease)  # the store may have given it
+            raise
         if is_free is None:
             is_free = len(self._held.get(key, ())) < limit
         if not is_free:
@@ -66,6 +70,9 @@ class Leases:
         self._held[key].discard(lease)
         if not self._held[key]:
             del self._held[key]
+        self._return(key, lease)
+
+    def _return(self, key: str, lease: str) -> None:
         if self._client is not None and len(self._returned) < _RETURNED_MAX:
             self._returned.setdefault(key, set()).add(lease)
             self._changed.set()

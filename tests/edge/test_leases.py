@@ -46,6 +46,29 @@ async def test_what_is_given_back_is_told_to_other_processes(store: Redis) -> No
     following.cancel()
 
 
+async def test_lease_of_a_caller_that_left_before_the_answer_is_free_at_once(
+    store: Redis, clean_redis_url: str
+) -> None:
+    taken = asyncio.Event()
+
+    class Unheard(Redis):
+        async def eval(self, *arguments: object) -> object:  # type: ignore[override]
+            await super().eval(*arguments)  # type: ignore[arg-type,misc]
+            taken.set()
+            return await asyncio.Event().wait()
+
+    async with asyncio.timeout(5), Unheard.from_url(clean_redis_url) as client:
+        leases = Leases(client)
+        taking = asyncio.create_task(leases.take("user:1", "/feed", 1))
+        await taken.wait()
+        assert await store.zcard(KEY) == 1
+        taking.cancel()
+        following = asyncio.create_task(leases.follow())
+        while await store.zcard(KEY):
+            await asyncio.sleep(0.01)
+        following.cancel()
+
+
 async def test_what_a_dead_process_held_ends_by_itself(store: Redis) -> None:
     assert await Leases(store).take("user:1", "/feed", 1) is not None
     ends = (await store.zrange(KEY, 0, -1, withscores=True))[0][1] / 1000
