@@ -16,6 +16,8 @@ _SENTENCES = {
     "int_from_float": "{label} must be a whole number",
     "bool_type": "{label} must be true or false",
     "bool_parsing": "{label} must be true or false",
+    "float_type": "{label} must be a number",
+    "float_parsing": "{label} must be a number",
     "decimal_type": "{label} must be a decimal number",
     "decimal_parsing": "{label} must be a decimal number",
     "decimal_max_places": "{label} must have at most {decimal_places} decimal places",
@@ -54,4 +56,10 @@ def sentence(fault: ErrorDetails, label: str) -> str:
         return fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "string_too_short" and fault["ctx"]["min_length"] == 1:
         pattern = "{label} must not be empty"
-    return pattern.format(label=label, **{"expected": "", **fault.get("ctx", {})})
+    given = {name: _plain(value) for name, value in fault.get("ctx", {}).items()}
+    return pattern.format(label=label, **{"expected": "", **given})
+
+
+def _plain(value: object) -> object:
+    """0 for 0.0, which is what pydantic makes of a bound of a float."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value

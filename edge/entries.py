@@ -17,6 +17,8 @@ from edge.health import PATHS as PROBES
 from edge.policies.header_rules import require_request_rules, require_response_rules
 from edge.policies.paths import normal_path
 
+# As a Host header may say it (edge/policies/hosts.py), or all names below one.
+_HOST = re.compile(r"(\*\.)?[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?|\[[0-9a-f:.]+\]", re.IGNORECASE)
 _UNITS = {"": 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
 
@@ -41,8 +43,16 @@ def _networks(value: object) -> object:
     """`["10.0.0.0/8", "192.0.2.7"]`; a text may hold several with commas between, as one variable does."""
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise ValueError("must be a list of addresses or ranges")
-    listed = [text for item in value for text in item.replace(",", " ").split()]
+    listed = [text for item in value if item != NOT_SET for text in item.replace(",", " ").split()]
     return [_network(text) for text in listed]
+
+
+def _allowed(value: object) -> object:
+    """An empty list, as a variable with nothing in it makes one, must not let everybody in."""
+    networks = _networks(value)
+    if not networks and value != [NOT_SET]:
+        raise ValueError("names nobody; leave it out where everybody may call")
+    return networks
 
 
 def _network(text: str) -> Network:
@@ -62,6 +72,7 @@ def _stream(value: object) -> object:
 
 
 Networks = Annotated[list[Network], BeforeValidator(_networks)]
+Allowed = Annotated[list[Network], BeforeValidator(_allowed)]
 NOT_SET = "http://not.set"  # in the place of a variable that is not there, which is a fault of its own
 WEIGHT_MAX = 1000
 Weight = Annotated[int, Field(ge=0, le=WEIGHT_MAX)]
@@ -132,9 +143,16 @@ class TlsEntry(Entry):
 class HealthEntry(Entry):
     """Seconds: from one check to the next, and for one check to pass."""
 
-    path: str = Field(pattern=r"^/[!-~]*$")
+    path: str
     interval: float = Field(30, gt=0, le=3600)
     timeout: float = Field(5, gt=0, le=3600)
+
+    @pydantic.field_validator("path")
+    @classmethod
+    def _check_path(cls, path: str) -> str:
+        if re.fullmatch(r"/[!-~]*", path) is None:
+            raise ValueError("must be a path such as /health")
+        return path
 
 
 class StreamEntry(Entry):
@@ -193,7 +211,7 @@ class RouteEntry(Entry):
     hosts: list[str] = []
     methods: list[Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]] = []
     permission: str | None = None
-    allow: Networks = []
+    allow: Allowed = []
     deny: Networks = []
     counts_for_ban: bool = False
     strip_prefix: bool = False
@@ -218,6 +236,16 @@ class RouteEntry(Entry):
         if path in PROBES:
             raise ValueError(f"{path} is the edge's own")
         return path
+
+    @pydantic.field_validator("hosts")
+    @classmethod
+    def _check_hosts(cls, hosts: list[str]) -> list[str]:
+        for host in hosts:
+            if host != NOT_SET and _HOST.fullmatch(host) is None:
+                raise ValueError(
+                    f"{host!r} is no host such as api.example.com or *.example.com, without scheme and port"
+                )
+        return hosts
 
     @pydantic.field_validator("rewrite")
     @classmethod

@@ -113,6 +113,33 @@ def test_what_could_never_work_is_a_fault(tmp_path: Path, line: str) -> None:
         read(tmp_path / "routes.toml", GOOD + line + "\n")
 
 
+@pytest.mark.parametrize("host", ["a b", "https://x.example", "x.example:80", "*", "x.*", "bücher.example", ""])
+def test_host_that_no_client_can_name_is_a_fault(tmp_path: Path, host: str) -> None:
+    with pytest.raises(TableError, match=r"routes.toml:7: hosts: .* is no host such as"):
+        read(tmp_path / "routes.toml", f'{GOOD}hosts = ["{host}"]\n')
+
+
+def test_hosts_are_names_addresses_and_wildcards(tmp_path: Path) -> None:
+    read(
+        tmp_path / "routes.toml",
+        GOOD + 'hosts = ["Shop.example.com", "*.example.com", "localhost", "10.0.0.1", "[::1]"]',
+    )
+
+
+@pytest.mark.parametrize("line", ["allow = []", 'allow = [" , "]', 'allow = ["env:OFFICE"]'])
+def test_list_that_allows_nobody_does_not_allow_everybody(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "routes.toml"
+    file.write_text(GOOD + line + "\n")
+    with pytest.raises(TableError, match=r"routes.toml:7: allow: names nobody"):
+        read_table(file, {"OFFICE": ","}.get)
+
+
+def test_list_of_a_variable_that_is_not_set_is_one_fault(tmp_path: Path) -> None:
+    with pytest.raises(TableError) as caught:
+        read(tmp_path / "routes.toml", GOOD + 'allow = ["env:OFFICE"]\n')
+    assert [line.split(": ")[1] for line in str(caught.value).splitlines()] == ["OFFICE is not set"]
+
+
 def test_websocket_needs_get(tmp_path: Path) -> None:
     with pytest.raises(TableError, match=r"routes.toml:8: websocket: a WebSocket is opened with GET"):
         read(tmp_path / "routes.toml", GOOD + 'methods = ["POST"]\nwebsocket = true\n')
@@ -175,8 +202,9 @@ def test_servers_weights_and_checks_are_read(tmp_path: Path) -> None:
         ('weight = { "http://127.0.0.1:1" = 0 }', "weight: must leave at least one server more than 0"),
         ('weight = { "http://127.0.0.1:1" = 1001 }', "must be at most 1000"),
         ('weight = { "http://127.0.0.1:1" = 0.5 }', "must be a whole number"),
-        ('health = { path = "ready" }', "health.path"),
-        ('health = { path = "/ready", interval = 0 }', "health.interval"),
+        ('health = { path = "ready" }', "health.path: must be a path such as /health"),
+        ('health = { path = "/ready", interval = 0 }', "health.interval must be greater than 0\n"),
+        ('health = { path = "/ready", interval = "soon" }', "health.interval must be a number"),
         ("health = { interval = 5 }", "path is required"),
         ('health = { path = "/ready", every = 5 }', "unknown field 'health.every'"),
     ],
@@ -185,7 +213,7 @@ def test_fault_of_an_upstream_is_a_sentence(tmp_path: Path, line: str, said: str
     text = GOOD.replace('servers = ["http://127.0.0.1:1"]', f'servers = ["http://127.0.0.1:1"]\n{line}')
     with pytest.raises(TableError) as caught:
         read(tmp_path / "routes.toml", text)
-    assert said in str(caught.value)
+    assert said in f"{caught.value}\n"
     assert "routes.toml:3: " in str(caught.value)
 
 
