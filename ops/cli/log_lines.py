@@ -86,4 +86,12 @@ def _request(fields: dict[str, object]) -> str:
 
 
 def _pairs(fields: dict[str, object]) -> list[str]:
-    return [f"{name}={value}" for name, value in fields.items() if value not in (None, "")]
+    pairs = [_pair(name, value) for name, value in fields.items() if value not in (None, "")]
+    return sorted(pairs, key=lambda pair: "\n" in pair)  # lists of sentences come last
+
+
+def _pair(name: str, value: object) -> str:
+    """`name=value`; sentences, such as the faults of a table, on a line each."""
+    if isinstance(value, list) and any(" " in str(item) for item in value):
+        return f"{name}:" + "".join(f"\n    {item}" for item in value)
+    return f"{name}={value}"

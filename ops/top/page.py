@@ -16,7 +16,7 @@ _OTHER_LINES = 15
 def page(figures: dict[str, Any], height: int | None = None) -> Group:
     """`height` is that of the terminal: as many of the busiest routes are shown as fit; all when None."""
     upstreams, workers = figures["upstreams"], figures["workers"]
-    taken = _OTHER_LINES + len(workers) + sum(max(1, len(one["servers"])) for one in upstreams)
+    taken = _OTHER_LINES + len(workers) + sum(len(one["servers"]) + (len(one["servers"]) > 1) for one in upstreams)
     rows = len(figures["routes"]) if height is None else max(3, height - taken)
     return Group(
         _head(figures),
@@ -62,6 +62,9 @@ def _upstreams(upstreams: Iterable[dict[str, Any]]) -> Table:
     table = _table("upstream", "server", "req/s", "p50", "p99", "4xx/s", "5xx/s", "in use", "idle", "state", texts=2)
     for one in upstreams:
         name, rates = one["upstream"], _rates(one)
+        if len(one["servers"]) > 1:  # the figures are all servers' together, so they stand beside none of them
+            table.add_row(name, "all", *rates)
+            name, rates = "", [""] * len(rates)
         for server in one["servers"]:
             table.add_row(name, server["url"], *rates, str(server["in_flight"]), str(server["idle"]), _state(server))
             name, rates = "", [""] * len(rates)

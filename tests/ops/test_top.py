@@ -76,3 +76,14 @@ def test_page_fits_the_terminal_and_says_what_it_left_out(figures: dict[str, Any
     assert len(lines) <= 24
     assert any("and 9" in line and "more" in line for line in lines)
     assert any("http://core:1" in line and "healthy (1), ejected (1)" in line for line in lines)
+
+
+def test_figures_of_several_servers_stand_beside_none_of_them(figures: dict[str, Any]) -> None:
+    one = figures["upstreams"][0]
+    one["requests_per_second"] = 77
+    one["servers"] = [{**one["servers"][0], "url": f"http://core:{port}"} for port in (1, 2)]
+    console = Console(file=io.StringIO(), width=100, highlight=False)
+    console.print(page(figures))
+    rows = [line.split() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+    assert [row[:3] for row in rows if "77" in row] == [["core", "all", "77"]]
+    assert [row[0] for row in rows if row and row[0].startswith("http://core")] == ["http://core:1", "http://core:2"]

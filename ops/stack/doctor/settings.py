@@ -30,9 +30,8 @@ def check(configuration: Configuration) -> tuple[dict[str, Plan], Finding]:
     plans = {name: parse(json.dumps(plan).encode()) for name, plan in answer["plans"].items()}
     if faults:
         listed = "; ".join(f"{name}: {text}" if text else name for name, text in faults.items())
-        return plans, Finding(
-            "Settings", "fail", listed, f"correct them in the environment or in {_file(configuration)}"
-        )
+        mends = f"correct them in the environment or in {_file(configuration)}; what names a file and line, there"
+        return plans, Finding("Settings", "fail", listed, mends)
     kind = "production" if configuration.is_production else "development"
     return plans, Finding("Settings", "ok", f"accepted by all services ({kind})")
 

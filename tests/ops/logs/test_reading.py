@@ -80,6 +80,20 @@ def test_every_form_of_access_line_is_understood(text: str) -> None:
     assert str(read.fields["status"]) in as_text(read)
 
 
+def test_sentences_in_a_list_stand_on_a_line_each_at_the_end() -> None:
+    faults = ["routes.toml:2: servers must be a list", "routes.toml:5: unknown field 'colour'"]
+    told = {
+        "time": "2025-11-21T10:30:06Z",
+        "level": "warning",
+        "event": "table_refused",
+        "faults": faults,
+        "in_force": "it",
+    }
+    shown = as_text(parse(json.dumps(told), "edge")).splitlines()
+    assert shown[0].endswith("table_refused in_force=it faults:")
+    assert shown[1:] == [f"    {fault}" for fault in faults]
+
+
 def test_a_long_log_is_read_from_its_end(tmp_path: Path, opened: ExitStack) -> None:
     lines = [line("01.000", f"event_{number}", pad="x" * 200) for number in range(2000)]
     log = log_file(opened, tmp_path / "edge.log", *lines)
