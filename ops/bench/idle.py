@@ -32,8 +32,9 @@ def bytes_each(request: Request, proxy: Running, connections: int) -> float:
         before = _bytes(proxy)
         for number in range(connections):
             address = (parts.hostname or "", parts.port or 80)
-            # Spread over sources: a machine has fewer ports than connections that were closed in a minute.
-            source = (f"127.0.1.{number % 8 + 1}", 0)
+            # Spread over sources: a machine has fewer ports than connections that were closed in a minute, and the
+            # edge lets one address have no more than its share.
+            source = (f"127.0.1.{number % 16 + 1}", 0)
             connection = stack.enter_context(socket.create_connection(address, _SECONDS, source))
             connection.sendall(message)
             answer = connection.recv(65536)
