@@ -83,6 +83,9 @@ async def test_table_that_lacks_a_variable_is_taken_in_when_the_variable_is_set(
         assert await status(edge, "/shop") == 404
         env_file.write_text(f"SHOP_URL={upstream}\n")
         await becomes(edge, 200, "/shop")
+        async with asyncio.timeout(APPLIED_SECONDS):  # said once the table is kept too
+            while not any(entry["event"] == "table_changed" for entry in logs):
+                await asyncio.sleep(0.02)
     assert [entry["event"] for entry in logs if entry["event"].startswith("table_")] == [
         "table_refused",
         "table_changed",
