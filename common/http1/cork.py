@@ -1,7 +1,7 @@
 """Small writes of one turn of the event loop, made together when the turn is over.
 
 A write wakes whoever reads the other end. One by one, with the work for other requests between them, each does that;
-together they find the reader awake. docs/performance.md has what it saves.
+together they find the reader awake (docs/decisions/0006-own-request-loop-at-the-edge.md).
 """
 
 import asyncio
